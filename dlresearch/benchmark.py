@@ -1,0 +1,34 @@
+"""`dlresearch benchmark`: measure an experiment on the devices there are."""
+
+import json
+
+from absl import flags
+
+from dlresearch import entry
+
+CALLS = flags.DEFINE_integer("calls", 50, "Calls of the step that are timed.", lower_bound=3)
+JSON = flags.DEFINE_bool("json", False, "Print one line of JSON instead of a table.")
+
+
+def benchmark(overrides: entry.Overrides) -> int:
+    """Prints compile time, step time, throughput, waiting, utilisation, memory, dispatch."""
+    experiment = entry.experiment(overrides)
+    where = entry.set_up(experiment)
+
+    from dlresearch.training import Setup
+    from dlresearch.training.console import table
+    from dlresearch.training.measure import measure
+
+    if not JSON.value:
+        print(f"{where}; timing {CALLS.value} calls ...", flush=True)
+    figures = measure(Setup(experiment), CALLS.value)
+    print(json.dumps({"device": where, **figures}) if JSON.value else table(figures))
+    return 0
+
+
+def main() -> None:
+    entry.run(benchmark)
+
+
+if __name__ == "__main__":
+    main()

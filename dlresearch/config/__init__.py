@@ -1,0 +1,62 @@
+"""What an experiment is: its schema, its file, the command line, and the components it names.
+
+Everything here reads text and checks it; nothing here knows what a model or a dataset is.
+"""
+
+from dlresearch.config.arguments import Choice, arguments
+from dlresearch.config.build import bind, build
+from dlresearch.config.catalog import names, target_of
+from dlresearch.config.durations import Duration
+from dlresearch.config.fields import Component, Section, option, options_of
+from dlresearch.config.load import load
+from dlresearch.config.overrides import split_overrides
+from dlresearch.config.plain import (
+    component,
+    config_hash,
+    default_config,
+    differences,
+    to_dict,
+)
+from dlresearch.config.schema import (
+    Average,
+    Checkpoint,
+    Data,
+    Evaluator,
+    Experiment,
+    Log,
+    Mesh,
+    Optimizer,
+)
+from dlresearch.config.signatures import parameters_of
+from dlresearch.config.validate import validate
+
+__all__ = [
+    "Average",
+    "Checkpoint",
+    "Choice",
+    "Component",
+    "Data",
+    "Duration",
+    "Evaluator",
+    "Experiment",
+    "Log",
+    "Mesh",
+    "Optimizer",
+    "Section",
+    "arguments",
+    "bind",
+    "build",
+    "component",
+    "config_hash",
+    "default_config",
+    "differences",
+    "load",
+    "names",
+    "option",
+    "options_of",
+    "parameters_of",
+    "split_overrides",
+    "target_of",
+    "to_dict",
+    "validate",
+]

@@ -1,0 +1,119 @@
+"""The built-in components by kind and name, and how any component's name becomes an object."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from dlresearch.config.user_code import user_code
+from dlresearch.errors import UserError, suggest
+
+# Strings, not objects: `config` stands below the packages it names, and imports only what is used.
+CATALOG: dict[str, dict[str, str]] = {
+    "source": {
+        "tfds": "dlresearch.data.tfds_source:TFDS",
+        "image_folder": "dlresearch.data.image_folder:ImageFolder",
+        "table": "dlresearch.data.table:Table",
+        "arrays": "dlresearch.data.arrays:Arrays",
+        "digits": "dlresearch.data.embedded:Digits",
+        "synthetic": "dlresearch.data.synthetic:Synthetic",
+    },
+    "transform": {
+        "resize": "dlresearch.data.transforms:Resize",
+        "select": "dlresearch.data.transforms:Select",
+        "rename": "dlresearch.data.transforms:Rename",
+    },
+    "augmentation": {
+        "flip": "dlresearch.data.augmentations:Flip",
+        "shifted_crop": "dlresearch.data.augmentations:ShiftedCrop",
+        "normalise": "dlresearch.data.augmentations:Normalise",
+        "cutout": "dlresearch.data.augmentations:Cutout",
+    },
+    "model": {
+        "mlp": "dlresearch.models.mlp:MLP",
+        "convnet": "dlresearch.models.convnet:ConvNet",
+    },
+    "optimizer": {
+        "sgd": "dlresearch.optim.optimizers:sgd",
+        "adam": "dlresearch.optim.optimizers:adam",
+        "adamw": "dlresearch.optim.optimizers:adamw",
+        "rmsprop": "dlresearch.optim.optimizers:rmsprop",
+        "lars": "dlresearch.optim.optimizers:lars",
+        "lamb": "dlresearch.optim.optimizers:lamb",
+        "lion": "dlresearch.optim.optimizers:lion",
+        "muon": "dlresearch.optim.optimizers:muon",
+    },
+    "schedule": {
+        "constant": "dlresearch.optim.schedules:constant",
+        "linear": "dlresearch.optim.schedules:linear",
+        "cosine": "dlresearch.optim.schedules:cosine",
+        "step": "dlresearch.optim.schedules:step",
+        "one_cycle": "dlresearch.optim.schedules:one_cycle",
+        "inverse_sqrt": "dlresearch.optim.schedules:inverse_sqrt",
+    },
+    "task": {
+        "classification": "dlresearch.tasks.classification:Classification",
+        "regression": "dlresearch.tasks.regression:Regression",
+    },
+    "evaluator": {
+        "classification": "dlresearch.evaluation.classification:ClassificationEvaluator",
+        "regression": "dlresearch.evaluation.regression:RegressionEvaluator",
+    },
+}
+
+
+class Named(Protocol):
+    """A Component, or a section that is one, such as `Optimizer`."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def names(kind: str) -> list[str]:
+    """The built-in names of a kind, in the order of the catalogue."""
+    return list(CATALOG[kind])
+
+
+def target_of(component: Named, kind: str, path: str) -> Callable[..., Any]:
+    """The class or function that a component names.
+
+    Raises UserError, with `path` in front, for an unknown name and for a failing import.
+    """
+    name = component.name
+    where = f"{path}.name"
+    if ":" in name:
+        return _imported(name, where)
+    if name not in CATALOG[kind]:
+        hint = suggest(name, CATALOG[kind])
+        raise UserError(f"{where}: no {kind} is called {name!r}; {hint} (or package.module:Name)")
+    module_name, attribute = CATALOG[kind][name].split(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dlresearch"):
+            raise  # A fault of ours: the traceback is wanted.
+        raise UserError(f"{where}: {name} needs the package {error.name!r}; install it") from error
+    return getattr(module, attribute)
+
+
+def _imported(name: str, where: str) -> Callable[..., Any]:
+    module_name, _, attribute = name.partition(":")
+    add_current_directory()
+    with user_code(f"{where}: cannot import {module_name!r}"):
+        module = importlib.import_module(module_name)
+    target = getattr(module, attribute, None)
+    if target is None:
+        public = (each for each in vars(module) if not each.startswith("_"))
+        raise UserError(
+            f"{where}: {module_name} has no {attribute!r}; {suggest(attribute, public)}"
+        )
+    if not callable(target):
+        raise UserError(f"{where}: {name} is neither a class nor a function")
+    return target
+
+
+def add_current_directory() -> None:
+    """Makes modules of the current directory importable, as `python -m` does."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())

@@ -1,0 +1,169 @@
+"""Every field an experiment can set: its type, its default and what it means.
+
+`default_config()` turns this into the `ConfigDict` that experiment files fill in; `validate()`
+turns a filled-in one into a frozen `Experiment`, which is all the rest of the code ever reads.
+There is no default anywhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dlresearch.config.durations import Duration
+from dlresearch.config.fields import Component, Section, option
+
+
+@dataclass(frozen=True)
+class Data(Section):
+    source: Component = option(
+        Component("digits", split="train"), "Where training examples come from.", kind="source"
+    )
+    transforms: tuple[Component, ...] = option(
+        (), "Applied on the host, one example at a time, in this order.", kind="transform"
+    )
+    preprocess: tuple[Component, ...] = option(
+        (),
+        "Applied on the device to every batch, in training and evaluation.",
+        kind="augmentation",
+    )
+    augmentations: tuple[Component, ...] = option(
+        (),
+        "Applied on the device to training batches, after `preprocess`.",
+        kind="augmentation",
+    )
+    placement: str = option(
+        "streamed",
+        "`resident` holds the whole set on the device, `streamed` reads it as it goes.",
+        choices=("resident", "streamed"),
+    )
+    workers: int = option(
+        0, "Processes that read and transform examples; 0 uses threads.", at_least=0
+    )
+    prefetch: int = option(2, "Batches prepared ahead of the step that needs them.", at_least=0)
+
+
+@dataclass(frozen=True)
+class Optimizer(Section):
+    """A component with shared fields: keys not listed here are arguments of the named optimizer."""
+
+    component_kind = "optimizer"
+
+    name: str = option("adam", "Which optimizer.")
+    learning_rate: float = option(1e-3, "Peak learning rate.", at_least=0)
+    schedule: Component = option(
+        Component("constant"), "How the learning rate changes over the run.", kind="schedule"
+    )
+    weight_decay: float = option(
+        0.0,
+        "Weight decay: decoupled where the optimizer defines it so, else an L2 gradient.",
+        at_least=0,
+    )
+    decay_patterns: tuple[str, ...] = option(
+        (r".*(kernel|embedding)",), "Parameter paths (regular expressions) that decay."
+    )
+    learning_rate_factors: tuple[tuple[str, float], ...] = option(
+        (), "Pairs (parameter path pattern, factor on the learning rate); the first match counts."
+    )
+    freeze: tuple[str, ...] = option((), "Parameter path patterns that are not trained.")
+    clip_norm: float | None = option(
+        None, "Scale gradients down to this global norm where they exceed it.", at_least=0
+    )
+    arguments: Mapping[str, object] = option({}, "Arguments of the named optimizer.")
+
+
+@dataclass(frozen=True)
+class Evaluator(Section):
+    """A component with shared fields: keys not listed here are arguments of the named evaluator."""
+
+    component_kind = "evaluator"
+
+    name: str = option("classification", "Which evaluator.")
+    source: Component = option(
+        Component("digits", split="test"), "The examples to evaluate on.", kind="source"
+    )
+    transforms: tuple[Component, ...] | None = option(
+        None, "Host transforms; None takes those of the training data.", kind="transform"
+    )
+    at_start: bool = option(False, "Evaluate before the first step, too.")
+    every: Duration = option(
+        Duration.parse("1 epoch"), "How often to evaluate; always also at the end."
+    )
+    batch_size: int | None = option(
+        None, "Examples at a time; None takes the training batch.", at_least=1
+    )
+    arguments: Mapping[str, object] = option({}, "Arguments of the named evaluator.")
+
+
+@dataclass(frozen=True)
+class Average(Section):
+    decay: float = option(
+        0.0, "Decay of the parameter average used in evaluation; 0 is off.", at_least=0
+    )
+    warmup: bool = option(
+        True, "Use min(decay, (1 + step) / (10 + step)), so that the first steps do not linger."
+    )
+
+
+@dataclass(frozen=True)
+class Mesh(Section):
+    data: int = option(
+        -1, "Devices over which the batch is split; -1 takes all that are left.", at_least=-1
+    )
+    fsdp: int = option(1, "Devices over which parameters are split.", at_least=1)
+    tensor: int = option(1, "Devices over which single layers are split.", at_least=1)
+
+
+@dataclass(frozen=True)
+class Checkpoint(Section):
+    every: Duration = option(Duration.parse("10%"), "How often to save; always also at the end.")
+    best: str | None = option(
+        None, "Metric, such as `test/accuracy`, whose best checkpoint is kept beside the newest."
+    )
+    best_is: str = option(
+        "highest", "Which value of `best` is best.", choices=("highest", "lowest")
+    )
+
+
+@dataclass(frozen=True)
+class Log(Section):
+    every: Duration = option(
+        Duration.parse("50 steps"), "How often training metrics are recorded, as means."
+    )
+    tensorboard: bool = option(True, "Write TensorBoard event files.")
+
+
+@dataclass(frozen=True)
+class Experiment(Section):
+    seed: int = option(0, "Every random number of the run follows from it.", at_least=0)
+    duration: Duration = option(Duration.parse("10 epochs"), "How long to train.")
+    batch_size: int = option(128, "Examples of one step, over all devices.", at_least=1)
+    task: Component = option(Component("classification"), "What is learned.", kind="task")
+    model: Component = option(Component("mlp"), "The network.", kind="model")
+    data: Data = option(Data, "Examples and what is done to them.")
+    optimizer: Optimizer = option(Optimizer, "How parameters are updated.")
+    optimizers: Mapping[str, Optimizer] = option(
+        {}, "Optimizers by player, for tasks with several; a player not listed uses `optimizer`."
+    )
+    evaluators: Mapping[str, Evaluator] = option({}, "Evaluators by name, the prefix of metrics.")
+    average: Average = option(Average, "Moving average of the parameters for evaluation.")
+    accumulate: int = option(1, "Parts into which a batch is split to save memory.", at_least=1)
+    precision: str = option(
+        "float32",
+        "Type of activations; parameters, normalisation statistics and losses stay float32.",
+        choices=("float32", "bfloat16", "float16"),
+    )
+    nonfinite: str = option(
+        "stop",
+        "A step whose loss or gradient is not finite is never applied; then `stop` or `skip` it.",
+        choices=("stop", "skip"),
+    )
+    steps_per_call: int | None = option(
+        None,
+        "Steps in one dispatch; None: 1 on CPU, 10 on accelerators with resident data.",
+        at_least=1,
+    )
+    deterministic: bool = option(
+        False, "On GPUs use only deterministic operations, for bit-exact resume; slower."
+    )
+    mesh: Mesh = option(Mesh, "How devices are arranged.")
+    checkpoint: Checkpoint = option(Checkpoint, "When to save, and what to keep.")
+    log: Log = option(Log, "When to record training metrics.")

@@ -1,0 +1,63 @@
+"""From a filled-in config to a frozen `Experiment`: mistakes are found before anything runs."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dlresearch.config.place import Place
+from dlresearch.config.schema import Experiment, Optimizer
+from dlresearch.config.values import coerce
+from dlresearch.errors import UserError
+
+
+def validate(config: ConfigDict | Mapping[str, Any] | Experiment) -> Experiment:
+    """Checks keys, types, components, their arguments and ranges; fills in the defaults.
+
+    Raises UserError with the full path for the first mistake. Imports the components it names.
+    """
+    experiment = coerce(config, Place("config", Experiment))
+    _check_step(experiment)
+    _check_optimizer(experiment.optimizer, "config.optimizer")
+    for player, optimizer in experiment.optimizers.items():
+        _check_optimizer(optimizer, f"config.optimizers.{player}")
+    return experiment
+
+
+def _check_step(experiment: Experiment) -> None:
+    if experiment.duration.unit == "percent":
+        raise UserError(
+            f"config.duration: '{experiment.duration}' is a part of the run itself; "
+            "give steps, epochs or examples"
+        )
+    if experiment.batch_size % experiment.accumulate:
+        raise UserError(
+            f"config.accumulate: {experiment.accumulate} does not divide "
+            f"config.batch_size={experiment.batch_size}"
+        )
+    if experiment.average.decay >= 1:
+        raise UserError(f"config.average.decay: must be below 1, got {experiment.average.decay}")
+    if experiment.mesh.data == 0:
+        raise UserError("config.mesh.data: must be at least 1, or -1 for all devices left, got 0")
+
+
+def _check_optimizer(optimizer: Optimizer, path: str) -> None:
+    if optimizer.clip_norm == 0:
+        raise UserError(f"{path}.clip_norm: 0 would stop training; use None for no clipping")
+    for i, (_, factor) in enumerate(optimizer.learning_rate_factors):
+        if not factor >= 0:
+            raise UserError(f"{path}.learning_rate_factors.{i}: must be at least 0, got {factor}")
+    patterns = {
+        "decay_patterns": optimizer.decay_patterns,
+        "freeze": optimizer.freeze,
+        "learning_rate_factors": [pattern for pattern, _ in optimizer.learning_rate_factors],
+    }
+    for name, each in patterns.items():
+        for i, pattern in enumerate(each):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UserError(
+                    f"{path}.{name}.{i}: {pattern!r} is no regular expression: {error}"
+                ) from None

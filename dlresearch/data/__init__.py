@@ -1,0 +1,24 @@
+"""Where examples come from and how they become batches: sources, host transforms, the order of
+training, loading, and augmentations on the device."""
+
+from dlresearch.data.augmentations import Augmentation, apply_all
+from dlresearch.data.loader import Stream, evaluation_batches, load_all, stream
+from dlresearch.data.order import TrainingOrder
+from dlresearch.data.source import Arrays, ArraySource, Example, Source, check_labels
+from dlresearch.data.transforms import Transform
+
+__all__ = [
+    "ArraySource",
+    "Arrays",
+    "Augmentation",
+    "Example",
+    "Source",
+    "Stream",
+    "TrainingOrder",
+    "Transform",
+    "apply_all",
+    "check_labels",
+    "evaluation_batches",
+    "load_all",
+    "stream",
+]

@@ -1,0 +1,53 @@
+"""How often the most likely class is the right one."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from dlresearch.evaluation.evaluator import Summed
+from dlresearch.tasks import Batch
+
+
+class ClassificationEvaluator(Summed):
+    """`accuracy`, `top_k_accuracy` if asked for, and `loss`, the cross-entropy in nats.
+
+    Args:
+      labels: key of the integer labels, shape [batch].
+      top_k: also count labels among this many most likely classes; 1 adds nothing.
+    """
+
+    def __init__(self, labels: str = "label", top_k: int = 1):
+        super().__init__()
+        self.labels = labels
+        self.top_k = top_k
+
+    def update(
+        self, outputs: Float[Array, "batch classes"], batch: Batch
+    ) -> dict[str, Array]:
+        labels, mask = batch[self.labels], batch["mask"]
+        logits = outputs.astype(jnp.float32)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        sums = {
+            "examples": jnp.sum(mask),
+            "correct": jnp.sum((jnp.argmax(logits, axis=-1) == labels) & mask),
+            "loss": jnp.sum(jnp.where(mask, losses, 0.0)),
+        }
+        if self.top_k > 1:
+            _, best = jax.lax.top_k(logits, self.top_k)
+            sums["correct_in_top_k"] = jnp.sum(jnp.any(best == labels[:, None], axis=-1) & mask)
+        return sums
+
+    def finish(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        examples = sums["examples"]
+        metrics = {
+            "accuracy": sums["correct"] / examples,
+            "loss": sums["loss"] / examples,
+            "examples": examples,
+        }
+        if self.top_k > 1:
+            metrics[f"top_{self.top_k}_accuracy"] = sums["correct_in_top_k"] / examples
+        return metrics

@@ -1,0 +1,77 @@
+"""A plain convolutional network: stages of 3x3 convolutions, each halving the resolution."""
+
+from math import prod
+from typing import Any, Literal, get_args
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Shaped
+
+from dlresearch.errors import UserError, suggest
+from dlresearch.models.layers import Norm, activation, norm
+
+Head = Literal["mean", "flatten"]
+
+
+class ConvNet(nn.Module):
+    """VGG-like (Simonyan and Zisserman 2015, arXiv:1409.1556), with normalisation and a small head.
+
+    A stage is `convs_per_stage` times (convolution, normalisation, activation), then a 2x2 maximum.
+
+    Attributes:
+      num_outputs: size of the last layer.
+      widths: channels of each stage.
+      convs_per_stage: convolutions in a stage.
+      kernel_size: height and width of every convolution.
+      norm: `none`, `batch` or `layer` (over channels).
+      activation: one of `layers.ACTIVATIONS`.
+      head: `mean` averages over positions, `flatten` keeps them (and so fixes the image size).
+      hidden: sizes of dense layers between the head and the output.
+      dropout: share of units set to zero in training, before each dense layer.
+      dtype: of the computation; the last layer always computes in float32.
+      param_dtype: of the parameters.
+    """
+
+    num_outputs: int
+    widths: tuple[int, ...] = (32, 64)
+    convs_per_stage: int = 2
+    kernel_size: int = 3
+    norm: Norm = "batch"
+    activation: str = "relu"
+    head: Head = "mean"
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.0
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Shaped[Array, "batch height width channels"], *, train: bool
+    ) -> Float[Array, "batch num_outputs"]:
+        """Outputs in float32. Raises UserError where the image is too small for the stages."""
+        if self.head not in get_args(Head):
+            raise UserError(
+                f"no head is called {self.head!r}; {suggest(self.head, get_args(Head))}"
+            )
+        if min(images.shape[1:3]) < 2 ** len(self.widths):
+            raise UserError(
+                f"images of {images.shape[1]}x{images.shape[2]} are too small for "
+                f"{len(self.widths)} stages that halve them; give convnet fewer widths"
+            )
+        activate = activation(self.activation)
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        bias = self.norm == "none"  # a normalisation has one of its own
+        x = images.astype(self.dtype)
+        for width in self.widths:
+            for _ in range(self.convs_per_stage):
+                x = nn.Conv(width, (self.kernel_size,) * 2, use_bias=bias, **types)(x)
+                x = activate(norm(self.norm, train=train, **types)(x))
+            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+        x = x.mean((1, 2)) if self.head == "mean" else x.reshape(-1, prod(x.shape[1:]))
+        for width in self.hidden:
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = nn.Dense(width, use_bias=bias, **types)(x)
+            x = activate(norm(self.norm, train=train, **types)(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_outputs, dtype=jnp.float32, param_dtype=self.param_dtype)(x)

@@ -1,0 +1,54 @@
+"""Choices by name that several models share."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from dlresearch.errors import UserError, suggest
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+    {
+        "elu": jax.nn.elu,
+        "gelu": jax.nn.gelu,
+        "leaky_relu": jax.nn.leaky_relu,
+        "relu": jax.nn.relu,
+        "silu": jax.nn.silu,
+        "tanh": jnp.tanh,
+    }
+)
+Norm = Literal["none", "batch", "layer"]
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """The activation function called `name`; raises UserError for an unknown one."""
+    if name not in ACTIVATIONS:
+        raise UserError(f"no activation is called {name!r}; {suggest(name, ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+def norm(
+    kind: Norm, *, train: bool, dtype: DTypeLike, param_dtype: DTypeLike
+) -> Callable[[Float[Array, "batch *spatial features"]], Float[Array, "batch *spatial features"]]:
+    """A normalisation over the last axis; statistics are computed and kept in float32.
+
+    Args:
+      kind: `none`, `batch` (Ioffe and Szegedy 2015, arXiv:1502.03167) or `layer` (Ba et al. 2016,
+        arXiv:1607.06450); anything else raises UserError.
+      train: whether `batch` uses the batch and updates its averages, or uses the averages.
+    """
+    if kind == "none":
+        return lambda inputs: inputs
+    if kind == "batch":
+        # 0.9 rather than Flax's 0.99: short runs are evaluated before 0.99 has forgotten its start.
+        return nn.BatchNorm(
+            use_running_average=not train, momentum=0.9, dtype=dtype, param_dtype=param_dtype
+        )
+    if kind == "layer":
+        return nn.LayerNorm(dtype=dtype, param_dtype=param_dtype)
+    raise UserError(f"no normalisation is called {kind!r}; {suggest(kind, get_args(Norm))}")

@@ -1,0 +1,47 @@
+"""The multilayer perceptron, for tables and as a baseline for anything small."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Shaped
+
+from dlresearch.models.layers import Norm, activation, norm
+
+
+class MLP(nn.Module):
+    """Dense layers with normalisation, activation and dropout between them.
+
+    Attributes:
+      num_outputs: size of the last layer.
+      hidden: sizes of the layers before it; `()` makes a linear model.
+      activation: one of `layers.ACTIVATIONS`.
+      dropout: share of hidden units set to zero in training.
+      norm: `none`, `batch` or `layer`, before the activation.
+      dtype: of the computation; the last layer always computes in float32.
+      param_dtype: of the parameters.
+    """
+
+    num_outputs: int
+    hidden: tuple[int, ...] = (128,)
+    activation: str = "relu"
+    dropout: float = 0.0
+    norm: Norm = "none"
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, inputs: Shaped[Array, "batch *rest"], *, train: bool
+    ) -> Float[Array, "batch num_outputs"]:
+        """Outputs in float32; all axes of `inputs` but the first are flattened."""
+        activate = activation(self.activation)
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = inputs.reshape(inputs.shape[0], -1).astype(self.dtype)
+        for width in self.hidden:
+            # A normalisation has a bias of its own.
+            x = nn.Dense(width, use_bias=self.norm == "none", **types)(x)
+            x = activate(norm(self.norm, train=train, **types)(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_outputs, dtype=jnp.float32, param_dtype=self.param_dtype)(x)

@@ -1,0 +1,75 @@
+"""Classification: one of several classes an example."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from dlresearch.data import check_labels
+from dlresearch.errors import UserError
+from dlresearch.tasks.supervised import Supervised, require
+from dlresearch.tasks.task import Batch, MakeModel
+
+
+class Classification(Supervised):
+    """Softmax cross-entropy against integer labels.
+
+    Args:
+      make_model: from the trainer; the model gets `num_outputs`, the number of classes.
+      metadata: of the training source, from the trainer.
+      inputs: key of the batch that the model reads.
+      labels: key of the integer labels, shape [batch].
+      num_classes: None takes what the training source says.
+      label_smoothing: weight of the uniform distribution in the target (Szegedy et al. 2016,
+        arXiv:1512.00567, section 7).
+
+    Raises:
+      UserError: nobody knows the number of classes, or `label_smoothing` is not in [0, 1).
+    """
+
+    def __init__(
+        self,
+        make_model: MakeModel,
+        metadata: Mapping[str, Any],
+        inputs: str = "image",
+        labels: str = "label",
+        num_classes: int | None = None,
+        label_smoothing: float = 0.0,
+    ):
+        if num_classes is None:
+            num_classes = metadata.get("num_classes")
+        if num_classes is None:
+            raise UserError(
+                "config.task.num_classes: the training source does not say how many classes there"
+                " are; set it"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"config.task.label_smoothing: {label_smoothing} is not in [0, 1)")
+        super().__init__(make_model(num_outputs=num_classes), inputs)
+        self.num_classes = num_classes
+        self.labels = labels
+        self.label_smoothing = label_smoothing
+
+    def check(self, examples: Mapping[str, np.ndarray]) -> None:
+        if self.labels in examples:
+            check_labels(examples[self.labels], self.num_classes, "config.data.source")
+
+    def losses(
+        self, outputs: Float[Array, "batch classes"], batch: Batch
+    ) -> tuple[Float[Array, " batch"], dict[str, Float[Array, " batch"]]]:
+        labels = require(batch, self.labels, "config.task.labels")
+        logits = outputs.astype(jnp.float32)
+        if logits.shape != (*labels.shape, self.num_classes):
+            raise UserError(
+                f"config.model: its output has shape {logits.shape}, and {self.num_classes} classes"
+                f" of {labels.shape[0]} examples need {(*labels.shape, self.num_classes)}"
+            )
+        targets = optax.smooth_labels(
+            jax.nn.one_hot(labels, self.num_classes), self.label_smoothing
+        )
+        correct = jnp.argmax(logits, axis=-1) == labels
+        return optax.softmax_cross_entropy(logits, targets), {"accuracy": correct * 1.0}

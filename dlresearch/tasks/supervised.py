@@ -1,0 +1,63 @@
+"""What all supervised tasks share: one player, one model, one key of the batch that goes in."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from dlresearch.errors import UserError
+from dlresearch.models import Model
+from dlresearch.tasks.task import Batch, Metrics, Player, Task, Variables
+
+PLAYER = "model"
+
+
+class Supervised(Task):
+    """A model that maps `batch[inputs]` to outputs, trained by the mean of a loss an example."""
+
+    def __init__(self, model: Model, inputs: str):
+        self.model = model
+        self.inputs = inputs
+
+    @abstractmethod
+    def losses(
+        self, outputs: Any, batch: Batch
+    ) -> tuple[Float[Array, " batch"], dict[str, Float[Array, " batch"]]]:
+        """The loss and further metrics, of each example, in float32."""
+
+    @property
+    def players(self) -> Sequence[Player]:
+        return (Player(PLAYER, self._loss),)
+
+    def init(self, key: Key[Array, ""], batch: Batch) -> Variables:
+        params, state = self.model.init(key, self._input(batch))
+        return Variables(params={PLAYER: params}, state={PLAYER: state})
+
+    def predict(self, variables: Variables, batch: Batch) -> Any:
+        outputs, _ = self.model.apply(
+            variables.params[PLAYER], variables.state[PLAYER], self._input(batch), train=False
+        )
+        return outputs
+
+    def _loss(
+        self, params: PyTree, variables: Variables, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], tuple[dict[str, PyTree], Metrics]]:
+        outputs, state = self.model.apply(
+            params, variables.state[PLAYER], self._input(batch), train=True, key=key
+        )
+        losses, metrics = self.losses(outputs, batch)
+        means = {name: jnp.mean(values) for name, values in metrics.items()}
+        loss = jnp.mean(losses)
+        return loss, ({**variables.state, PLAYER: state}, {"loss": loss, **means})
+
+    def _input(self, batch: Batch) -> Array:
+        return require(batch, self.inputs, "config.task.inputs")
+
+
+def require(batch: Batch, name: str, path: str) -> Array:
+    """`batch[name]`, or an error that says where the name came from."""
+    if name not in batch:
+        raise UserError(f"{path}: examples have no {name!r}; they have {', '.join(sorted(batch))}")
+    return batch[name]

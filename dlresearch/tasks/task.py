@@ -1,0 +1,116 @@
+"""What a task is: pure functions over pytrees that say what is learned.
+
+The trainer knows nothing else about learning. It calls `init` once; at every step it updates each player
+in order, then the moving averages, then calls `after_step`; evaluators read `predict`.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import flax.struct
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from dlresearch.models import Model
+
+Batch: TypeAlias = Mapping[str, Array]
+Metrics: TypeAlias = Mapping[str, Float[Array, ""]]
+
+
+@flax.struct.dataclass
+class Variables:
+    """All a task learns and remembers.
+
+    Attributes:
+      params: parameters by player, `{player.name: pytree}`; gradients go here and nowhere else.
+      state: what changes without a gradient, such as batch statistics, queues and centres.
+      averages: moving averages by name, kept by the trainer as `Task.averages` says.
+    """
+
+    params: dict[str, PyTree]
+    state: dict[str, PyTree]
+    averages: dict[str, PyTree] = flax.struct.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who is updated: owner of `variables.params[name]`, with a loss of its own.
+
+    Attributes:
+      name: key of its parameters, and of its optimizer in `config.optimizers`.
+      loss: `(params, variables, batch, key) -> (loss, (state, metrics))`. `params` is the player's own;
+        all in `variables` is constant to it. `state` replaces `variables.state`, `metrics` are scalars.
+      repeats: updates in one step, each on examples of its own: a step then reads the batch size
+        times the largest `repeats` of the task's players.
+    """
+
+    name: str
+    loss: Callable[
+        [PyTree, Variables, Batch, Key[Array, ""]],
+        tuple[Float[Array, ""], tuple[dict[str, PyTree], Metrics]],
+    ]
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Average:
+    """An exponential moving average: `average <- decay * average + (1 - decay) * of(variables)`.
+
+    Attributes:
+      of: what is averaged; its value after `init` is where the average starts.
+      decay: of the step that was just made, counted from 0.
+    """
+
+    of: Callable[[Variables], PyTree]
+    decay: Callable[[Array], Float[Array, ""] | float]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """The contract. A task subclasses this for the defaults, or has the same members."""
+
+    @property
+    def players(self) -> Sequence[Player]:
+        """Who is updated in a step, in this order."""
+        ...
+
+    def init(self, key: Key[Array, ""], batch: Batch) -> Variables:
+        """The variables at step 0; `batch` shows shapes and dtypes and may be all zeros."""
+        ...
+
+    def predict(self, variables: Variables, batch: Batch) -> Any:
+        """What evaluators read, one row for each example of the batch."""
+        ...
+
+    @property
+    def averages(self) -> Mapping[str, Average]:
+        """Moving averages the task needs; their values are in `variables.averages`."""
+        return {}
+
+    def after_step(self, variables: Variables, batch: Batch, key: Key[Array, ""]) -> Variables:
+        """Called at the end of a step, for what follows no gradient."""
+        return variables
+
+    def check(self, examples: Mapping[str, np.ndarray]) -> None:
+        """Called on the host with examples as the source gives them, one row each.
+
+        Raises:
+          UserError: the task cannot learn from them.
+        """
+
+
+class MakeModel(Protocol):
+    """What the trainer hands to a task: builds `config.model`, or another component, as a `Model`.
+
+    `context` offers arguments to the constructor, such as `num_outputs`; what the config sets wins.
+    """
+
+    def __call__(self, component: Any = None, path: str = "config.model", **context: Any) -> Model: ...
+
+
+def fold_in_name(key: Key[Array, ""], name: str) -> Key[Array, ""]:
+    """The key of a purpose: `key` with the CRC-32 of `name` folded in."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))

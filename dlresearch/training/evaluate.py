@@ -1,0 +1,67 @@
+"""Evaluation of a run that is over, or still going on."""
+
+from pathlib import Path
+
+from dlresearch.errors import UserError
+from dlresearch.training.checkpoints import Checkpoints, DamagedCheckpoint
+from dlresearch.training.evaluations import best_score
+from dlresearch.training.records import read_records
+from dlresearch.training.setup import Setup
+from dlresearch.training.workdir import Workdir, write_json
+
+
+def evaluate_checkpoint(
+    setup: Setup, path: str, which: str
+) -> tuple[int, dict[str, float], Path]:
+    """The metrics of a checkpoint, its step, and the file they were written to.
+
+    Args:
+      path: the run folder.
+      which: `newest`, `best` as the config defines it, or the number of a step.
+
+    Raises:
+      UserError: no such run or checkpoint, a damaged one, or no evaluators.
+    """
+    workdir = Workdir(Path(path).expanduser().absolute())
+    if not workdir.checkpoints.is_dir():
+        raise UserError(f"--workdir: {path} holds no checkpoints")
+    if not setup.evaluations:
+        raise UserError("config.evaluators: there are none")
+    history = read_records(workdir.metrics)
+    score = best_score(setup.experiment, lambda step, name: history.get(step, {}).get(name))
+    checkpoints = Checkpoints(workdir.checkpoints, score, read_only=True)
+    step = _choose(checkpoints, which, setup.experiment.checkpoint.best)
+    try:
+        restored = checkpoints.restore(setup.abstract_state, step)
+    except DamagedCheckpoint as damage:
+        raise UserError(
+            f"{workdir.checkpoints}/{step} is damaged ({damage});"
+            f" others: {', '.join(str(other) for other in checkpoints.steps() if other != step)}"
+        ) from damage
+    variables = setup.evaluation_variables(restored.state.variables)
+    metrics: dict[str, float] = {}
+    for evaluation in setup.evaluations.values():
+        metrics |= evaluation.run(setup.predict, variables)
+    target = workdir.artifacts / f"evaluation-{step}.json"
+    target.parent.mkdir(exist_ok=True)
+    write_json(target, {"step": step, "metrics": metrics})
+    return step, metrics, target
+
+
+def _choose(checkpoints: Checkpoints, which: str, best: str | None) -> int:
+    steps = checkpoints.steps()
+    if not steps:
+        raise UserError("--workdir: it holds no finished checkpoint")
+    if which == "newest":
+        return steps[-1]
+    if which == "best":
+        if best is None:
+            raise UserError("--checkpoint=best: config.checkpoint.best does not name a metric")
+        step = checkpoints.best_step()
+        if step is None:
+            raise UserError(f"--checkpoint=best: {best} was not recorded for any checkpoint")
+        return step
+    if which.isdecimal() and int(which) in steps:
+        return int(which)
+    there = ", ".join(str(step) for step in steps)
+    raise UserError(f"--checkpoint={which}: there are newest, best and {there}")

@@ -1,0 +1,281 @@
+"""The loop: start or resume, step, record, evaluate, save, finish. The same for every task."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlresearch import preemption
+from dlresearch.config import config_hash, differences, to_dict
+from dlresearch.errors import UserError
+from dlresearch.models import jaxpr_flops
+from dlresearch.training.checkpoints import Checkpoints, Restored
+from dlresearch.training.console import Progress, duration, say, table
+from dlresearch.training.evaluations import best_score
+from dlresearch.training.feed import Feed
+from dlresearch.training.records import Records
+from dlresearch.training.setup import Setup, make_call
+from dlresearch.training.state import Recorded, TrainState
+from dlresearch.training.workdir import Workdir, device_name, environment, read_json, write_json
+
+# Calls that may be on their way at once. Enough to hide the host behind the device, few enough that
+# a signal does not wait long for the state.
+CALLS_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended; what result.json holds."""
+
+    status: str
+    step: int
+    metrics: Mapping[str, float]
+
+    @property
+    def exit_status(self) -> int:
+        return {"completed": 0, "resume": preemption.RESUME_STATUS}.get(self.status, 1)
+
+
+class Diverged(Exception):
+    """Losses or gradients that were not finite; the message names the steps."""
+
+
+def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False) -> Result:
+    """Start the run in `workdir`, or resume it where it was, and see it to an end.
+
+    Raises:
+      UserError: the folder holds another run, or its checkpoints do not fit.
+    """
+    _check_same_config(setup, workdir, accept_changed_config)
+    run = _Run(setup, workdir)
+    try:
+        status = run.to_the_end()
+    except preemption.Preempted as signal:
+        run.save()
+        status = "resume"
+        say(f"{signal}: saved step {run.step}; the same command goes on from there")
+    except Diverged as divergence:
+        status = "diverged"
+        say(f"diverged: {divergence}")
+    except BaseException:
+        run.finish("failed")
+        raise
+    return run.finish(status)
+
+
+class _Run:
+    """One execution: its state, and the files it writes."""
+
+    def __init__(self, setup: Setup, workdir: Workdir):
+        self.setup, self.workdir, self.schedule = setup, workdir, setup.schedule
+        experiment = setup.experiment
+        score = best_score(experiment, lambda step, name: self.records.value(step, name))
+        self.checkpoints = Checkpoints(workdir.checkpoints, score)
+        self.begin = time.monotonic()
+        restored = self._restore()
+        self.state: TrainState = setup.initial_state() if restored is None else restored.state
+        self.step = 0 if restored is None else restored.step
+        self.seconds_before = 0.0 if restored is None else float(restored.facts["seconds"])
+        self.records = Records(
+            workdir.metrics,
+            workdir.tensorboard if experiment.log.tensorboard else None,
+            resume_step=-1 if restored is None else restored.step,
+            write=jax.process_index() == 0,
+        )
+        self.feed: Feed | None = None
+        self.calls: dict[int, Callable[..., Any]] = {}
+        self.progress = Progress(self.schedule.total, setup.examples_per_step)
+        # (step, what was recorded up to it): fetched when the next one is due, not before.
+        self.pending: tuple[int, Recorded] | None = None
+
+    def to_the_end(self) -> str:
+        """All remaining steps; returns the status."""
+        total = self.schedule.total
+        # A copy, as every call returns one: the state itself is donated to the next call.
+        recorded: Recorded = jax.tree.map(jnp.copy, self.state.recorded)
+        self._events(recorded)
+        if self.step < total:
+            self.feed = self.setup.make_feed()
+            self.feed.start(self.step)
+        ahead: deque[Any] = deque()
+        self.progress.restart(self.step)
+        while self.feed is not None and self.step < total:
+            preemption.check()
+            steps = self._steps_of_next_call()
+            taken = self.feed.take(steps)
+            call = self.calls.get(steps) or self._compile(steps, self.feed, taken)
+            self.state, recorded = call(self.state, self.feed.resident, taken)
+            self.step += steps
+            ahead.append(recorded.finite_steps)
+            if len(ahead) > CALLS_AHEAD:
+                ahead.popleft().block_until_ready()
+            if self._anything_due():
+                self._events(recorded)
+        self._flush()
+        return "completed"
+
+    # --- what happens between steps -------------------------------------------------------------
+
+    def _anything_due(self) -> bool:
+        step, total = self.step, self.schedule.total
+        return (
+            step == total
+            or step % self.schedule.log == 0
+            or step % self.schedule.checkpoint == 0
+            or any(evaluation.due(step, total) for evaluation in self.setup.evaluations.values())
+        )
+
+    def _events(self, recorded: Recorded) -> None:
+        """Record, evaluate, save, in this order: a checkpoint means that all up to it is recorded.
+
+        After a restart the restored step comes through here again. What is due and was not recorded
+        before the run was stopped is done now.
+        """
+        step, total = self.step, self.schedule.total
+        if step not in self.records.history:
+            due = [e for e in self.setup.evaluations.values() if e.due(step, total)]
+            log = step > 0 and (step % self.schedule.log == 0 or step == total)
+            if due:
+                self._flush()
+                began = time.perf_counter()
+                metrics = self._means(step, recorded) if log else {}
+                variables = self.setup.evaluation_variables(self.state.variables)
+                for evaluation in due:
+                    metrics |= evaluation.run(self.setup.predict, variables)
+                self._write(step, metrics, pause=time.perf_counter() - began)
+            elif log:
+                self._flush()
+                self.pending = (step, recorded)
+        if step > 0 and (step % self.schedule.checkpoint == 0 or step == total):
+            self.save()
+
+    def _flush(self) -> None:
+        """Write the means that were due at an earlier step."""
+        if self.pending is not None:
+            (step, recorded), self.pending = self.pending, None
+            self._write(step, self._means(step, recorded), pause=0.0)
+
+    def _write(self, step: int, metrics: Mapping[str, float], pause: float) -> None:
+        self.progress.pause(pause)
+        if self.feed is not None:
+            self.progress.waiting, self.feed.waiting = self.feed.waiting, 0.0
+        rates = self.progress.rates(self.step)
+        self.records.write(step, metrics)
+        self.records.show(step, rates)
+        say(self.progress.line(step, metrics, rates))
+
+    def _means(self, step: int, recorded: Recorded) -> dict[str, float]:
+        """Training metrics since the last record.
+
+        Raises:
+          Diverged: steps among them were not finite, and the config does not say to skip such.
+        """
+        count = int(recorded.nonfinite_steps)
+        means = {f"train/{name}": value for name, value in recorded.means().items()}
+        if count:
+            first, last = int(recorded.first_nonfinite), int(recorded.last_nonfinite)
+            steps = f"step {first + 1}" if first == last else f"steps {first + 1} to {last + 1}"
+            what = f"loss or gradients of {count} updates were not finite ({steps})"
+            if self.setup.experiment.nonfinite == "stop":
+                raise Diverged(f"{what}; they were not applied")
+            if not means:
+                raise Diverged(f"{what}; none between two records could be applied")
+            say(f"{what}; skipped")
+            means["train/nonfinite_steps"] = float(count)
+        return means
+
+    def save(self) -> None:
+        """Save the state of this step, once all before it is recorded."""
+        self._flush()
+        self.checkpoints.save(self.step, self.state, {"seconds": self._seconds()})
+
+    # --- start and end --------------------------------------------------------------------------
+
+    def _restore(self) -> Restored | None:
+        restored = self.checkpoints.restore_newest(self.setup.abstract_state)
+        if restored is not None and restored.step > self.schedule.total:
+            raise UserError(
+                f"config.duration: {self.schedule.total} steps, and {self.workdir.path} is at step"
+                f" {restored.step} already; take another --workdir"
+            )
+        if restored is not None:
+            say(f"resuming from step {restored.step}")
+        return restored
+
+    def _steps_of_next_call(self) -> int:
+        """As many as fit before something is due, on a grid that a restart meets again."""
+        several = self.setup.steps_per_call
+        if several == 1 or self.step % several:
+            return 1
+        due = [self.schedule.log, self.schedule.checkpoint]
+        due += [evaluation.every for evaluation in self.setup.evaluations.values()]
+        next_due = min((self.step // every + 1) * every for every in due)
+        return several if self.step + several <= min(next_due, self.schedule.total) else 1
+
+    def _compile(self, steps: int, feed: Feed, taken: Any) -> Callable[..., Any]:
+        began = time.perf_counter()
+        say(f"compiling {'a step' if steps == 1 else f'{steps} steps in one call'} ...")
+        call = jax.jit(make_call(self.setup.step, feed.pick, steps), donate_argnums=0)
+        traced = call.trace(self.state, feed.resident, taken)
+        self.progress.flops_per_step = jaxpr_flops(traced.jaxpr) / steps
+        self.calls[steps] = preemption.interruptible(traced.lower().compile)
+        seconds = time.perf_counter() - began
+        say(f"compiled in {seconds:.1f} s")
+        self.progress.pause(seconds)
+        return self.calls[steps]
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.begin
+
+    def finish(self, status: str) -> Result:
+        """Close what is open, and write result.json as the last thing."""
+        if self.feed is not None:
+            self.feed.close()
+        if status != "failed":
+            self.checkpoints.close()
+        metrics = self.records.latest()
+        self.records.close()
+        result = Result(status, self.step, metrics)
+        if jax.process_index() == 0:
+            write_json(
+                self.workdir.result,
+                {
+                    "status": status,
+                    "step": self.step,
+                    "metrics": metrics,
+                    "seed": self.setup.experiment.seed,
+                    "wall_seconds": round(self._seconds(), 1),
+                    "device": device_name(),
+                    "config_hash": config_hash(self.setup.experiment),
+                },
+            )
+        return result
+
+
+def _check_same_config(setup: Setup, workdir: Workdir, accept_changed: bool) -> None:
+    """Write config.json and environment.json, or make sure that those there are of this run."""
+    config = to_dict(setup.experiment)
+    before = read_json(workdir.config)
+    changed = differences(before, config) if before is not None else []
+    if changed and not accept_changed and any(workdir.checkpoints.glob("[0-9]*")):
+        path, there, here = changed[0]
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise UserError(
+            f"--workdir: {workdir.path} holds a run with other settings: config.{path} is {there!r}"
+            f" there and {here!r} here{more}; take another folder, or --accept_changed_config"
+        )
+    if jax.process_index() == 0:
+        write_json(workdir.config, config)
+        write_json(workdir.environment, environment({"seed": setup.experiment.seed}))
+
+
+def summary(result: Result, workdir: Workdir, seconds: float) -> str:
+    """The last words of a run."""
+    return (
+        f"{result.status} at step {result.step} after {duration(seconds)}\n"
+        f"{table(result.metrics)}\n{workdir.path}"
+    )

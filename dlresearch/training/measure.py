@@ -1,0 +1,94 @@
+"""How fast a config runs on the devices there are."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlresearch.models import jaxpr_flops
+from dlresearch.training.console import memory_bytes, peak_flops
+from dlresearch.training.loop import CALLS_AHEAD
+from dlresearch.training.setup import Setup, make_call
+
+
+def measure(setup: Setup, calls: int) -> dict[str, float]:
+    """Figures of the training step, with their units in their names.
+
+    `step_*` are of single calls, each waited for; `examples_per_second` and `waiting_for_data` are of
+    calls as the loop makes them, several on their way at once. `dispatch` is the time until a call
+    gives control back while the device still works. `utilisation` is against the vendor's peak in
+    bfloat16, or, where none is known, as on CPU, against the best float32 matrix product here
+    (`matmul_teraflops`).
+    """
+    feed, steps = setup.make_feed(), setup.steps_per_call
+    feed.start(0)
+    state, taken = setup.initial_state(), feed.take(steps)
+    began = time.perf_counter()
+    traced = jax.jit(make_call(setup.step, feed.pick, steps), donate_argnums=0).trace(
+        state, feed.resident, taken
+    )
+    call: Callable[..., Any] = traced.lower().compile()
+    compiled = time.perf_counter() - began
+    state, _ = jax.block_until_ready(call(state, feed.resident, taken))  # the first one warms up
+
+    single, dispatch = [], []
+    for _ in range(calls):
+        taken = jax.block_until_ready(feed.take(steps))
+        began = time.perf_counter()
+        state, recorded = call(state, feed.resident, taken)
+        dispatch.append(time.perf_counter() - began)
+        jax.block_until_ready(state)
+        single.append((time.perf_counter() - began) / steps)
+
+    feed.waiting = 0.0
+    ahead: deque[Any] = deque()
+    began = time.perf_counter()
+    for _ in range(calls):
+        state, recorded = call(state, feed.resident, feed.take(steps))
+        ahead.append(recorded.finite_steps)
+        if len(ahead) > CALLS_AHEAD:
+            ahead.popleft().block_until_ready()
+    jax.block_until_ready(state)
+    elapsed = time.perf_counter() - began
+    feed.close()
+
+    flops = jaxpr_flops(traced.jaxpr) / steps
+    per_second = flops * calls * steps / elapsed
+    figures = {
+        "compile_seconds": compiled,
+        "steps_per_call": float(steps),
+        "step_milliseconds_median": 1e3 * float(np.median(single)),
+        "step_milliseconds_10th_percentile": 1e3 * float(np.percentile(single, 10)),
+        "step_milliseconds_90th_percentile": 1e3 * float(np.percentile(single, 90)),
+        "examples_per_second": calls * steps * setup.examples_per_step / elapsed,
+        "waiting_for_data": feed.waiting / elapsed,
+        "dispatch_microseconds_median": 1e6 * float(np.median(dispatch)),
+        "step_gigaflops": flops / 1e9,
+        "teraflops": per_second / 1e12,
+        "peak_memory_gib": memory_bytes() / 2**30,
+    }
+    peaks = [peak_flops(device.device_kind) for device in jax.devices()]
+    if all(peaks):
+        peak = float(sum(p for p in peaks if p))
+    else:
+        peak = _matmul_flops()
+        figures["matmul_teraflops"] = peak / 1e12
+    return {**figures, "utilisation": per_second / peak}
+
+
+def _matmul_flops() -> float:
+    """FLOP/s of the fastest of some float32 matrix products of 2048 x 2048 on one device."""
+    size = 2048
+    matrix = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(lambda a: a @ a)
+    jax.block_until_ready(product(matrix))
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        jax.block_until_ready(product(matrix))
+        times.append(time.perf_counter() - began)
+    return 2 * size**3 / min(times)

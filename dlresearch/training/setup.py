@@ -1,0 +1,268 @@
+"""From a validated config to the objects of a run; shared by every verb."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, PyTree
+
+from dlresearch.config import Component, Duration, Experiment, bind, build
+from dlresearch.data import TrainingOrder, apply_all, evaluation_batches
+from dlresearch.errors import UserError, suggest
+from dlresearch.models import Model, functional
+from dlresearch.optim import make_optimizer
+from dlresearch.parallel import make_mesh, process_rows, replicated
+from dlresearch.tasks import Average, Task, Variables
+from dlresearch.training.evaluations import Evaluation, make_evaluations
+from dlresearch.training.feed import Feed
+from dlresearch.training.state import TrainState, initial_variables
+from dlresearch.training.step import PlayerOptimizer, Step, StepOptions, draws_of, make_step
+
+EVALUATION_AVERAGE = "evaluation"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When things happen, in steps."""
+
+    total: int
+    epoch: float
+    log: int
+    checkpoint: int
+
+
+class Setup:
+    """The objects of a run. What is slow or large is made when first asked for.
+
+    Raises:
+      UserError: anything in the config that does not fit the data, the devices or another part.
+    """
+
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+        self.mesh: Mesh = make_mesh(
+            experiment.mesh.data, experiment.mesh.fsdp, experiment.mesh.tensor
+        )
+        data = experiment.data
+        self.source: Any = build(data.source, "source", "config.data.source")
+        if len(self.source) == 0:
+            raise UserError("config.data.source: it has no examples")
+        self.transforms = _build_all(data.transforms, "transform", "config.data.transforms")
+        self.preprocess = _build_all(data.preprocess, "augmentation", "config.data.preprocess")
+        self.augmentations = _build_all(
+            data.augmentations, "augmentation", "config.data.augmentations"
+        )
+        for index, part in enumerate(self.preprocess):
+            if getattr(part, "random", False):
+                raise UserError(
+                    f"config.data.preprocess.{index}: it is random; move it to"
+                    " config.data.augmentations"
+                )
+        self.metadata: Mapping[str, Any] = getattr(self.source, "metadata", {})
+        self.task: Task = build(
+            experiment.task,
+            "task",
+            "config.task",
+            make_model=self._make_model,
+            metadata=self.metadata,
+        )
+        self.examples_per_step = experiment.batch_size * draws_of(self.task)
+        process_rows(self.mesh, self.examples_per_step)  # says so if the devices cannot share it
+        process_rows(self.mesh, experiment.batch_size // experiment.accumulate)
+        self.order = TrainingOrder(len(self.source), experiment.seed, self.examples_per_step)
+        self.schedule = self._schedule()
+        self.averages = {**self.task.averages, **self._evaluation_average()}
+        self.optimizers = self._optimizers()
+        self._initial, self.step = make_step(self.task, self._step_options())
+        self.evaluations: dict[str, Evaluation] = make_evaluations(
+            experiment, self.mesh, self.transforms, self.to_steps, self.task
+        )
+
+    # --- what the verbs use ---------------------------------------------------------------------
+
+    def to_steps(self, duration: Duration | str | int) -> int:
+        """A duration of this run in steps."""
+        return Duration.parse(duration).steps(
+            steps_per_epoch=self.order.steps_per_epoch,
+            batch_size=self.examples_per_step,
+            total_steps=self.schedule.total,
+        )
+
+    def make_feed(self) -> Feed:
+        """The training examples."""
+        data = self.experiment.data
+        return Feed(
+            self.source,
+            self.transforms,
+            self.order,
+            self.mesh,
+            placement=data.placement,
+            workers=data.workers,
+            prefetch=data.prefetch,
+            check=self.task.check,
+        )
+
+    @cached_property
+    def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Of the global batch a step reads, before preprocessing; read from the first example."""
+        first = next(evaluation_batches(self.source, self.transforms, 1, slice(0, 1)))
+        return {
+            name: jax.ShapeDtypeStruct((self.examples_per_step, *value.shape[1:]), value.dtype)
+            for name, value in first.items()
+            if name != "mask"
+        }
+
+    def initial_state(self) -> TrainState:
+        """The state at step 0, on the mesh."""
+        return jax.jit(self._first_state, out_shardings=replicated(self.mesh))()
+
+    @cached_property
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the state; costs no memory."""
+        sharding = replicated(self.mesh)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            jax.eval_shape(self._first_state),
+        )
+
+    def predict(self, variables: Variables, batch: Mapping[str, Array]) -> Any:
+        """What evaluators read: the task's prediction for a batch as the source gives it."""
+        return self.task.predict(variables, self._preprocessed(dict(batch)))
+
+    def evaluation_variables(self, variables: Variables) -> Variables:
+        """The variables to evaluate: with the moving average in place where the run keeps one."""
+        if EVALUATION_AVERAGE not in variables.averages:
+            return variables
+        average = variables.averages[EVALUATION_AVERAGE]
+        return variables.replace(params=average["params"], state=average["state"])
+
+    @property
+    def steps_per_call(self) -> int:
+        """Steps in one dispatch."""
+        if self.experiment.steps_per_call is not None:
+            return self.experiment.steps_per_call
+        on_cpu = jax.default_backend() == "cpu"
+        return 1 if on_cpu or self.experiment.data.placement != "resident" else 10
+
+    # --- how they are made ----------------------------------------------------------------------
+
+    def _make_model(
+        self, component: Component | None = None, path: str = "config.model", **context: Any
+    ) -> Model:
+        dtype = jnp.dtype(self.experiment.precision)
+        component = self.experiment.model if component is None else component
+        constructor, arguments = bind(component, "model", path, dtype=dtype, **context)
+        return functional(constructor, **arguments)
+
+    def _schedule(self) -> Schedule:
+        experiment, epoch = self.experiment, self.order.steps_per_epoch
+
+        def steps(duration: Duration, total: int | None) -> int:
+            return duration.steps(
+                steps_per_epoch=epoch, batch_size=self.examples_per_step, total_steps=total
+            )
+
+        total = max(1, steps(experiment.duration, None))
+        return Schedule(
+            total=total,
+            epoch=epoch,
+            log=max(1, steps(experiment.log.every, total)),
+            checkpoint=max(1, steps(experiment.checkpoint.every, total)),
+        )
+
+    def _evaluation_average(self) -> dict[str, Average]:
+        options = self.experiment.average
+        if not options.decay:
+            return {}
+
+        def decay(step: Array) -> Array:
+            limit = jnp.float32(options.decay)
+            return jnp.minimum(limit, (1.0 + step) / (10.0 + step)) if options.warmup else limit
+
+        def of(variables: Variables) -> PyTree:
+            return {"params": variables.params, "state": variables.state}
+
+        return {EVALUATION_AVERAGE: Average(of, decay)}
+
+    def _optimizers(self) -> dict[str, PlayerOptimizer]:
+        names = [player.name for player in self.task.players]
+        for name in self.experiment.optimizers:
+            if name not in names:
+                raise UserError(
+                    f"config.optimizers.{name}: no player of the task is called that;"
+                    f" {suggest(name, names)}"
+                )
+        params = jax.eval_shape(self._first_variables).params
+        optimizers = {}
+        for name in names:
+            own = name in self.experiment.optimizers
+            options = self.experiment.optimizers[name] if own else self.experiment.optimizer
+            where = f"config.optimizers.{name}" if own else "config.optimizer"
+            transformation, rate = make_optimizer(
+                options, params[name], self.schedule.total, self.to_steps, where
+            )
+            optimizers[name] = PlayerOptimizer(transformation, rate, options.clip_norm)
+        return optimizers
+
+    def _step_options(self) -> StepOptions:
+        return StepOptions(
+            seed=self.experiment.seed,
+            optimizers=self.optimizers,
+            averages=self.averages,
+            augment=lambda key, batch: apply_all(
+                self.augmentations, key, self._preprocessed(batch)
+            ),
+            accumulate=self.experiment.accumulate,
+            record_every=self.schedule.log,
+            scale_loss=self.experiment.precision == "float16",
+        )
+
+    def _preprocessed(self, batch: dict[str, Array]) -> dict[str, Array]:
+        return apply_all(self.preprocess, jax.random.key(0), batch)  # none of them is random
+
+    def _first_variables(self) -> Variables:
+        # All zeros: `init` reads shapes, and what it computes with the values is compiled away.
+        rows = self.experiment.batch_size // self.experiment.accumulate
+        batch = {
+            name: jnp.zeros((rows, *leaf.shape[1:]), leaf.dtype)
+            for name, leaf in self.batch_shapes.items()
+        }
+        key = jax.random.key(self.experiment.seed)
+        return initial_variables(self.task, self.averages, key, self._preprocessed(batch))
+
+    def _first_state(self) -> TrainState:
+        batch = {
+            name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in self.batch_shapes.items()
+        }
+        return self._initial(self._first_variables(), batch)
+
+
+def _build_all(components: tuple[Component, ...], kind: str, path: str) -> tuple[Any, ...]:
+    return tuple(
+        build(component, kind, f"{path}.{index}") for index, component in enumerate(components)
+    )
+
+
+def make_call(
+    step: Step, pick: Callable[[dict[str, Array], Any], dict[str, Array]], steps: int
+) -> Callable[[TrainState, dict[str, Array], Any], tuple[TrainState, PyTree]]:
+    """One dispatch: `steps` steps, `(state, resident, taken) -> (state, recorded)`.
+
+    `recorded` is a copy: the state is donated to the next call, and what was recorded is read later.
+    """
+
+    def one(state: TrainState, resident: dict[str, Array], taken: Any):
+        state = step(state, pick(resident, taken))
+        return state, state.recorded
+
+    def several(state: TrainState, resident: dict[str, Array], taken: Any):
+        state, _ = jax.lax.scan(
+            lambda state, taken: (step(state, pick(resident, taken)), None), state, taken, steps
+        )
+        return state, state.recorded
+
+    return one if steps == 1 else several

@@ -1,0 +1,248 @@
+"""One training step, for every task: gradients, update, averages, metrics. Written once.
+
+A step is a pure function `(state, batch) -> state`. It knows players, not what they learn.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+from dlresearch.tasks import Average, Batch, Metrics, Player, Task, Variables, fold_in_name
+from dlresearch.training.state import LossScale, Recorded, TrainState
+
+Augment: TypeAlias = Callable[[Key[Array, ""], dict[str, Array]], dict[str, Array]]
+Step: TypeAlias = Callable[[TrainState, dict[str, Array]], TrainState]
+
+
+@dataclass(frozen=True)
+class PlayerOptimizer:
+    """How one player is updated."""
+
+    transformation: optax.GradientTransformation
+    learning_rate: optax.Schedule
+    clip_norm: float | None
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What a step needs beside the task.
+
+    Attributes:
+      augment: preprocessing and augmentation of a batch, on the device.
+      averages: the task's and the run's own.
+      accumulate: microbatches of a batch.
+      record_every: the means in `state.recorded` start anew after so many steps.
+      scale_loss: for float16.
+    """
+
+    seed: int
+    optimizers: Mapping[str, PlayerOptimizer]
+    averages: Mapping[str, Average]
+    augment: Augment
+    accumulate: int
+    record_every: int
+    scale_loss: bool
+
+
+def draws_of(task: Task) -> int:
+    """How many batches a step reads: one for each repeat of the player with most of them."""
+    return max(player.repeats for player in task.players)
+
+
+def make_step(
+    task: Task, options: StepOptions
+) -> tuple[Callable[[Variables, dict[str, Array]], TrainState], Step]:
+    """The state at step 0, as a function of variables and of a batch that shows shapes; and the step."""
+    players = tuple(task.players)
+    draws = draws_of(task)
+
+    def initial(variables: Variables, batch: dict[str, Array]) -> TrainState:
+        state = TrainState(
+            step=jnp.int32(0),
+            variables=variables,
+            optimizers={
+                name: optimizer.transformation.init(variables.params[name])
+                for name, optimizer in options.optimizers.items()
+            },
+            recorded=Recorded.empty({}),
+            loss_scale=LossScale.initial() if options.scale_loss else None,
+        )
+        _, metrics, _ = jax.eval_shape(learn, state, batch)
+        return state.replace(recorded=Recorded.empty(metrics))
+
+    def learn(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, Metrics, Array]:
+        key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+        batch = options.augment(fold_in_name(key, "augment"), batch)
+        variables, loss_scale = state.variables, state.loss_scale
+        optimizers = dict(state.optimizers)
+        metrics: dict[str, Array] = {}
+        finite = jnp.bool_(True)
+        for player in players:
+            player_key = fold_in_name(key, player.name)
+            prefix = f"{player.name}/" if len(players) > 1 else ""
+            for repeat in range(player.repeats):
+                update = _update_player(
+                    player,
+                    options.optimizers[player.name],
+                    variables,
+                    optimizers[player.name],
+                    _part(batch, draws, repeat),
+                    jax.random.fold_in(player_key, repeat),
+                    options.accumulate,
+                    loss_scale,
+                )
+                variables, optimizers[player.name], loss_scale = update.kept
+                finite &= update.finite
+            metrics |= {f"{prefix}{name}": value for name, value in update.metrics.items()}
+            rate = options.optimizers[player.name].learning_rate(state.step)
+            metrics[f"{prefix}learning_rate"] = jnp.asarray(rate, jnp.float32)
+        if loss_scale is not None:
+            metrics["loss_scale"] = loss_scale.scale
+        after = _move_averages(variables, options.averages, state.step)
+        after = task.after_step(after, _part(batch, draws, 0), fold_in_name(key, "after_step"))
+        variables = _choose(finite, after, variables)
+        state = state.replace(
+            step=state.step + 1, variables=variables, optimizers=optimizers, loss_scale=loss_scale
+        )
+        return state, metrics, finite
+
+    def step(state: TrainState, batch: dict[str, Array]) -> TrainState:
+        new_state, metrics, finite = learn(state, batch)
+        anew = state.step % options.record_every == 0
+        recorded = _choose(anew, Recorded.empty(metrics), state.recorded)
+        return new_state.replace(recorded=recorded.add(metrics, finite, state.step))
+
+    return initial, step
+
+
+@dataclass(frozen=True)
+class _Update:
+    kept: tuple[Variables, optax.OptState, LossScale | None]
+    metrics: Metrics
+    finite: Bool[Array, ""]
+
+
+def _update_player(
+    player: Player,
+    optimizer: PlayerOptimizer,
+    variables: Variables,
+    optimizer_state: optax.OptState,
+    batch: Batch,
+    key: Key[Array, ""],
+    accumulate: int,
+    loss_scale: LossScale | None,
+) -> _Update:
+    """One update of one player, not applied where the loss or a gradient is not finite."""
+    params = variables.params[player.name]
+    loss, gradients, state, metrics = _gradients(
+        player, params, variables, batch, key, accumulate, loss_scale
+    )
+    norm = optax.global_norm(gradients)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    if optimizer.clip_norm is not None:
+        # As `optax.clip_by_global_norm`, with the norm that is there already.
+        factor = jnp.minimum(1.0, optimizer.clip_norm / jnp.maximum(norm, 1e-12))
+        gradients = jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), gradients)
+    updates, new_optimizer_state = optimizer.transformation.update(
+        gradients, optimizer_state, params
+    )
+    new_params = optax.apply_updates(params, updates)
+    new_variables = variables.replace(
+        params={**variables.params, player.name: new_params}, state=state
+    )
+    metrics = {**metrics, "gradient_norm": norm, "parameter_norm": optax.global_norm(new_params)}
+    kept = (
+        _choose(finite, new_variables, variables),
+        _choose(finite, new_optimizer_state, optimizer_state),
+        None if loss_scale is None else loss_scale.update(finite),
+    )
+    if loss_scale is not None:
+        # A gradient that overflowed under the scale is the scale's fault while it can still fall.
+        finite |= jnp.isfinite(loss) & (loss_scale.scale > 1)
+        metrics["gradient_norm"] = jnp.where(jnp.isfinite(norm), norm, 0.0)
+    return _Update(kept, metrics, finite)
+
+
+def _gradients(
+    player: Player,
+    params: PyTree,
+    variables: Variables,
+    batch: Batch,
+    key: Key[Array, ""],
+    accumulate: int,
+    loss_scale: LossScale | None,
+) -> tuple[Float[Array, ""], PyTree, dict[str, PyTree], Metrics]:
+    """Mean loss, mean gradient, new state and mean metrics over the microbatches."""
+    scale = 1.0 if loss_scale is None else loss_scale.scale
+
+    def scaled_loss(params: PyTree, state: dict[str, PyTree], batch: Batch, key: Key[Array, ""]):
+        loss, (state, metrics) = player.loss(params, variables.replace(state=state), batch, key)
+        return loss * scale, (loss, state, dict(metrics))
+
+    def part(state: dict[str, PyTree], index: Array | int):
+        (_, (loss, state, metrics)), gradients = jax.value_and_grad(scaled_loss, has_aux=True)(
+            params, state, _part(batch, accumulate, index), jax.random.fold_in(key, index)
+        )
+        return state, (loss, gradients, metrics)
+
+    if accumulate == 1:
+        state, means = part(variables.state, 0)
+    else:
+
+        def add(carry, index):
+            state, sums = carry
+            state, terms = part(state, index)
+            return (state, jax.tree.map(jnp.add, sums, terms)), None
+
+        shapes = jax.eval_shape(part, variables.state, 0)[1]
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        # XLA:CPU runs a convolution inside a loop about 18 times slower than outside of it.
+        unroll = jax.default_backend() == "cpu"
+        (state, sums), _ = jax.lax.scan(
+            add, (variables.state, zeros), jnp.arange(accumulate), unroll=unroll
+        )
+        means = jax.tree.map(lambda total: total / accumulate, sums)
+    loss, gradients, metrics = means
+    gradients = jax.tree.map(lambda gradient: gradient / scale, gradients)
+    return loss, gradients, state, metrics
+
+
+def _part(batch: Batch, parts: int, index: Array | int) -> Batch:
+    """One of the equal parts of a batch: every `parts`-th row.
+
+    Not a block of rows: those of one device would then go to another.
+    """
+    if parts == 1:
+        return batch
+    return jax.tree.map(
+        lambda rows: rows.reshape(-1, parts, *rows.shape[1:])[:, index], batch
+    )
+
+
+def _move_averages(
+    variables: Variables, averages: Mapping[str, Average], step: Array
+) -> Variables:
+    moved = {}
+    for name, average in averages.items():
+        decay = average.decay(step)
+        moved[name] = jax.tree.map(
+            lambda old, new, decay=decay: _toward(old, new, decay),
+            variables.averages[name],
+            average.of(variables),
+        )
+    return variables.replace(averages=moved)
+
+
+def _toward(old: Array, new: Array, decay: Array | float) -> Array:
+    if not jnp.issubdtype(old.dtype, jnp.inexact):
+        return new  # a counter has no average
+    return (old + (1 - decay) * (new - old)).astype(old.dtype)
+
+
+def _choose(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)

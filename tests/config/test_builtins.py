@@ -1,0 +1,51 @@
+"""Every built-in can be found, configured and explained."""
+
+from inspect import Parameter
+
+import pytest
+
+from dlresearch.config import (
+    Component,
+    Experiment,
+    default_config,
+    names,
+    parameters_of,
+    target_of,
+    validate,
+)
+from dlresearch.config.catalog import CATALOG
+from dlresearch.config.place import Place
+from dlresearch.config.signatures import settable
+from dlresearch.config.values import coerce
+
+
+@pytest.fixture
+def small_catalog():
+    """Replaces the fixture of the same name: these tests are about the real catalogue."""
+
+
+BUILTINS = [(kind, name) for kind in CATALOG for name in names(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), BUILTINS)
+def test_builtin_is_documented_and_its_defaults_fit_their_types(kind, name):
+    target = target_of(Component(name), kind, "config")
+    assert target.__doc__
+    assert settable(target, kind).keys() <= parameters_of(target).keys()
+    for key, parameter in settable(target, kind).items():
+        assert parameter.annotation is not Parameter.empty, f"{key} has no type"
+        assert not isinstance(parameter.annotation, str), f"the type of {key} does not resolve"
+        if parameter.default is not Parameter.empty:
+            place = Place(f"config.{key}", parameter.annotation)
+            assert coerce(parameter.default, place) == parameter.default
+
+
+@pytest.mark.parametrize("kind", ["optimizer", "schedule"])
+def test_provided_parameters_cannot_be_set(kind):
+    for name in names(kind):
+        target = target_of(Component(name), kind, "config")
+        assert not {"learning_rate", "decay_mask", "total_steps"} & settable(target, kind).keys()
+
+
+def test_default_config_is_valid():
+    assert validate(default_config()) == Experiment()

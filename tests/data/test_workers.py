@@ -1,0 +1,76 @@
+"""Worker processes live as long as the run, and no longer."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = """
+import sys, time, multiprocessing
+sys.path.insert(0, {here!r})
+from data_pieces import Counting
+from dlresearch.data import TrainingOrder, stream
+
+if __name__ == "__main__":
+    batches = stream(Counting(), [], TrainingOrder(10, 0, 5), start_step=0,
+                     process_slice=slice(None), workers=1, prefetch=1)
+    next(batches)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    sys.stdin.readline()
+    for _ in range(5):
+        next(batches)
+    print("read", flush=True)
+    sys.stdin.readline()
+    batches.close()
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(RUN.format(here=str(Path(__file__).parent)))
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def alive(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_workers_end_with_a_run_that_was_killed(run):
+    pids = [int(pid) for pid in run.stdout.readline().split()]
+    assert pids and all(map(alive, pids))
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 20
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, pids))
+
+
+def test_workers_outlive_the_signal_that_tells_the_run_to_save(run):
+    pids = [int(pid) for pid in run.stdout.readline().split()]
+    for pid in pids:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            os.kill(pid, number)
+    run.stdin.write("\n")
+    run.stdin.flush()
+    assert run.stdout.readline() == "read\n"
+    run.stdin.write("\n")
+    run.stdin.flush()
+    assert run.wait(timeout=30) == 0
+    assert not any(map(alive, pids))
