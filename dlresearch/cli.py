@@ -25,3 +25,7 @@ def main() -> None:
         sys.exit(2)
     sys.argv[:2] = [f"dlresearch {verb}"]
     importlib.import_module(f"dlresearch.{verb}").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -58,7 +58,7 @@ class Duration:
         return math.floor(steps + 0.5)
 
     def __str__(self) -> str:
-        number = str(int(self.amount)) if self.amount.is_integer() else repr(self.amount)
+        number = str(int(self.amount)) if float(self.amount).is_integer() else repr(self.amount)
         if self.unit == "percent":
             return f"{number}%"
         return f"{number} {self.unit.removesuffix('s') if number == '1' else self.unit}"

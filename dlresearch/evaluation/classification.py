@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from dlresearch.evaluation.evaluator import Summed
-from dlresearch.tasks import Batch
+from dlresearch.tasks import Batch, require
 
 
 class ClassificationEvaluator(Summed):
@@ -28,7 +28,8 @@ class ClassificationEvaluator(Summed):
     def update(
         self, outputs: Float[Array, "batch classes"], batch: Batch
     ) -> dict[str, Array]:
-        labels, mask = batch[self.labels], batch["mask"]
+        labels = require(batch, self.labels, "config.evaluators: labels")
+        mask = batch["mask"]
         logits = outputs.astype(jnp.float32)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         sums = {

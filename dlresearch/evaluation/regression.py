@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dlresearch.evaluation.evaluator import Summed
-from dlresearch.tasks import Batch
+from dlresearch.tasks import Batch, require
 
 
 class RegressionEvaluator(Summed):
@@ -22,7 +22,8 @@ class RegressionEvaluator(Summed):
         self.target = target
 
     def update(self, outputs: Float[Array, "batch 1"], batch: Batch) -> dict[str, Array]:
-        target, mask = batch[self.target], batch["mask"]
+        target = require(batch, self.target, "config.evaluators: target")
+        mask = batch["mask"]
         error = jnp.where(mask, outputs[:, 0].astype(jnp.float32) - target, 0.0)
         target = jnp.where(mask, target, 0.0)
         return {

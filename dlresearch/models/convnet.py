@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from dlresearch.errors import UserError, suggest
-from dlresearch.models.layers import Norm, activation, norm
+from dlresearch.models.layers import Norm, activation, halve_by_max, norm
 
 Head = Literal["mean", "flatten"]
 
@@ -67,7 +67,7 @@ class ConvNet(nn.Module):
             for _ in range(self.convs_per_stage):
                 x = nn.Conv(width, (self.kernel_size,) * 2, use_bias=bias, **types)(x)
                 x = activate(norm(self.norm, train=train, **types)(x))
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = halve_by_max(x)
         x = x.mean((1, 2)) if self.head == "mean" else x.reshape(-1, prod(x.shape[1:]))
         for width in self.hidden:
             x = nn.Dropout(self.dropout, deterministic=not train)(x)

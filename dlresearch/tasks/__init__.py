@@ -2,7 +2,7 @@
 
 from dlresearch.tasks.classification import Classification
 from dlresearch.tasks.regression import Regression
-from dlresearch.tasks.supervised import Supervised
+from dlresearch.tasks.supervised import Supervised, require
 from dlresearch.tasks.task import (
     Average,
     Batch,
@@ -26,4 +26,5 @@ __all__ = [
     "Task",
     "Variables",
     "fold_in_name",
+    "require",
 ]

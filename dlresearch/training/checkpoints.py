@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from jaxtyping import Array, PyTree, UInt32
 from orbax.checkpoint import checkpoint_managers
 
@@ -56,6 +57,9 @@ class Checkpoints:
         self._folder = folder.resolve()
         self._score = score
         self._checksums = jax.jit(lambda leaves: [_checksum(leaf) for leaf in leaves])
+        verbosity = logging.get_verbosity()
+        if read_only:
+            logging.set_verbosity(logging.ERROR)  # Orbax warns three times of what was asked for
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -70,6 +74,7 @@ class Checkpoints:
                 _DESCRIPTION: ocp.JsonCheckpointHandler(),
             },
         )
+        logging.set_verbosity(verbosity)
 
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints, oldest first."""

@@ -81,7 +81,8 @@ def read_records(path: Path) -> dict[int, dict[str, float]]:
                 row = json.loads(line)
             except ValueError:
                 break
-            rows[row.pop("step")] = {
+            step = row.pop("step")
+            rows[step] = {
                 name: math.nan if value is None else value for name, value in row.items()
             }
     return rows

@@ -142,7 +142,7 @@ def _update_player(
     loss, gradients, state, metrics = _gradients(
         player, params, variables, batch, key, accumulate, loss_scale
     )
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     if optimizer.clip_norm is not None:
         # As `optax.clip_by_global_norm`, with the norm that is there already.
@@ -155,7 +155,7 @@ def _update_player(
     new_variables = variables.replace(
         params={**variables.params, player.name: new_params}, state=state
     )
-    metrics = {**metrics, "gradient_norm": norm, "parameter_norm": optax.global_norm(new_params)}
+    metrics = {**metrics, "gradient_norm": norm, "parameter_norm": optax.tree.norm(new_params)}
     kept = (
         _choose(finite, new_variables, variables),
         _choose(finite, new_optimizer_state, optimizer_state),

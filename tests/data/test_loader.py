@@ -195,7 +195,7 @@ def test_labels_out_of_range_are_refused_wherever_they_are_read():
 
 
 def test_text_is_refused_with_what_to_do():
-    with pytest.raises(UserError, match="'name' of example 0.*leave it out with select"):
+    with pytest.raises(UserError, match=r"'name' of example 0.*leave it out with select"):
         load_all([{"name": "one"}, {"name": "two"}], [])
 
 

@@ -185,7 +185,7 @@ def test_a_mistake_is_one_line_that_names_the_file(small, arguments, message):
 
 
 def test_files_that_are_no_tables(tmp_path):
-    with pytest.raises(UserError, match="no file .*nothere"):
+    with pytest.raises(UserError, match=r"no file .*nothere"):
         Table(str(tmp_path / "nothere.csv"), "y")
     for name, content in (("empty.csv", b""), ("bad.csv.gz", b"no gzip"), ("head.csv", b"a,y\n")):
         (tmp_path / name).write_bytes(content)

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from dlresearch.errors import UserError
 from dlresearch.models import MLP, ConvNet, functional
+from dlresearch.models.layers import halve_by_max
 
 IMAGES = (6, 8, 8, 2)
 # name -> (constructor, arguments, input shape, has batch statistics, has dropout)
@@ -41,11 +43,15 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 
 @cache  # so that each model is compiled once
-def made(name, **more):
-    constructor, arguments, shape, *_ = MODELS[name]
-    model = jitted(functional(constructor, num_outputs=3, **arguments, **more))
-    inputs = jax.random.normal(jax.random.key(1), shape)
+def made(name):
+    model = jitted(adapted(name))
+    inputs = jax.random.normal(jax.random.key(1), MODELS[name][2])
     return model, inputs, *model.init(jax.random.key(0), inputs)
+
+
+def adapted(name, **more):
+    constructor, arguments, *_ = MODELS[name]
+    return functional(constructor, num_outputs=3, **arguments, **more)
 
 
 def jitted(model):
@@ -86,12 +92,12 @@ def test_every_parameter_has_a_gradient(name):
 
 @every_model
 def test_bfloat16_keeps_parameters_statistics_and_outputs_in_float32(name):
-    model, inputs, params, state = made(name, dtype=jnp.bfloat16)
+    exact, inputs, params, state = made(name)
+    model = jitted(adapted(name, dtype=jnp.bfloat16))
     outputs, new_state = model.apply(params, state, inputs, train=True, key=jax.random.key(2))
     assert {leaf.dtype for leaf in jax.tree.leaves((params, new_state, outputs))} == {
         jnp.dtype(jnp.float32)
     }
-    exact, *_ = made(name)
     low, _ = model.apply(params, state, inputs, train=False)
     high, _ = exact.apply(params, state, inputs, train=False)
     # bfloat16 has 8 bits: 2**-8 a rounding, a handful of layers, outputs of order 1.
@@ -101,7 +107,9 @@ def test_bfloat16_keeps_parameters_statistics_and_outputs_in_float32(name):
 
 @every_model
 def test_param_dtype_is_the_type_of_the_parameters(name):
-    _, _, params, _ = made(name, param_dtype=jnp.bfloat16)
+    model = adapted(name, param_dtype=jnp.bfloat16)
+    shape = jax.ShapeDtypeStruct(MODELS[name][2], jnp.float32)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), shape)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
 
 
@@ -126,6 +134,19 @@ def test_dropout_depends_on_the_key_in_training_only(name):
     assert differ(outputs(1, True), outputs(2, True)) == MODELS[name][4]
     assert not differ(outputs(1, True), outputs(1, True))
     assert not differ(outputs(1, False), outputs(2, False))
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 4, 3), (2, 7, 5, 3)])
+def test_halving_is_max_pooling_and_so_is_its_gradient(shape):
+    images = jax.random.normal(jax.random.key(3), shape)
+
+    def pooled(images):
+        return nn.max_pool(images, (2, 2), strides=(2, 2))
+
+    outputs, backward = jax.vjp(halve_by_max, images)
+    expected, expected_backward = jax.vjp(pooled, images)
+    np.testing.assert_array_equal(outputs, expected)
+    np.testing.assert_array_equal(backward(outputs)[0], expected_backward(outputs)[0])
 
 
 def test_mlp_is_the_formula():

@@ -25,17 +25,37 @@ def classification_config() -> ConfigDict:
     config.batch_size = 32
     config.accumulate = 2
     config.average.decay = 0.9
-    config.model = component("convnet", widths=(4,), convs_per_stage=1, dropout=0.1)
+    config.model = component(
+        "convnet", widths=(4,), convs_per_stage=1, head="flatten", dropout=0.1
+    )
     config.data.placement = "resident"
     config.data.preprocess = (component("normalise"),)
     config.data.augmentations = (component("shifted_crop", padding=1),)
     config.optimizer.schedule = component("cosine", warmup="4 steps")
     config.evaluators.test = dict(
-        name="classification", source=component("digits", split="test"), every="8 steps"
+        name="classification",
+        source=component("digits", split="test"),
+        every="8 steps",
+        batch_size=100,
     )
-    config.evaluators.test["batch_size"] = 100
     config.checkpoint.every = "6 steps"
     config.log.every = "5 steps"
+    return config
+
+
+def regression_config() -> ConfigDict:
+    """The same for a target that is a number: how dark an image is."""
+    config = classification_config()
+    config.task = component("regression", inputs="image", target="darkness")
+    config.model = component("mlp", hidden=(16,), norm="batch", dropout=0.1)
+    config.data.source = component("toy_sources:Darkness", split="train")
+    config.evaluators.test = dict(
+        name="regression",
+        target="darkness",
+        source=component("toy_sources:Darkness", split="test"),
+        every="8 steps",
+        batch_size=100,
+    )
     return config
 
 

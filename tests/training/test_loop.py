@@ -1,0 +1,105 @@
+"""What a run does beside learning: divergence, evaluation, speed figures, eight devices."""
+
+import json
+
+import numpy as np
+import pytest
+from runs import classification_config, regression_config, run, start, toy_config, write_config
+
+from dlresearch.config import component
+from dlresearch.training.records import read_records
+
+
+def test_a_run_that_diverges_stops_names_the_steps_and_says_so(tmp_path, capsys):
+    config = regression_config()
+    config.data.source = component("toy_sources:NotANumber", split="train")
+    result = run(config, tmp_path)
+    assert (result.status, result.exit_status) == ("diverged", 1)
+    assert "not finite (step" in capsys.readouterr().out
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "diverged"
+
+
+def test_a_run_may_skip_what_is_not_finite(tmp_path, capsys):
+    config = regression_config()
+    config.nonfinite = "skip"
+    config.batch_size = 4
+    config.data.source = component("toy_sources:NotANumber", split="train")
+    result = run(config, tmp_path)
+    assert result.status == "completed"
+    assert "not finite (step" in capsys.readouterr().out
+    assert np.isfinite(result.metrics["train/loss"])
+
+
+def test_every_example_counts_once_in_evaluation(tmp_path):
+    config = classification_config()
+    config.duration = "1 steps"
+    config.data.source = component("synthetic", length=64, image=(4, 4, 1))
+    config.model = component("mlp", hidden=())
+    config.evaluators.test["source"] = component("synthetic", length=10_000, image=(4, 4, 1))
+    config.evaluators.test["batch_size"] = 300
+    assert run(config, tmp_path).metrics["test/examples"] == 10_000
+
+
+def test_evaluation_uses_the_average_of_the_parameters(tmp_path):
+    config = classification_config()
+    config.optimizer.learning_rate = 0.05
+    config.evaluators.test["at_start"] = True
+    config.average.decay, config.average.warmup = 0.9999999, False
+    run(config, tmp_path / "frozen")
+    accuracies = [m["test/loss"] for m in read_records(tmp_path / "frozen/metrics.jsonl").values() if "test/loss" in m]
+    assert accuracies[0] == pytest.approx(accuracies[-1], rel=1e-3)  # hardly moved from the start
+    config.average.decay = 0.0
+    run(config, tmp_path / "plain")
+    losses = [m["test/loss"] for m in read_records(tmp_path / "plain/metrics.jsonl").values() if "test/loss" in m]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_several_steps_in_one_call_are_the_same_steps(tmp_path):
+    """Equal up to rounding: inside a loop XLA may fuse otherwise."""
+    config = regression_config()
+    run(config, tmp_path / "one")
+    config.steps_per_call = 3
+    run(config, tmp_path / "three")
+    one, three = (read_records(tmp_path / name / "metrics.jsonl") for name in ("one", "three"))
+    assert one.keys() == three.keys()
+    for step, metrics in one.items():
+        for name, value in metrics.items():
+            assert three[step][name] == pytest.approx(value, rel=1e-4), (step, name)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_learns_and_keeps_parameters_in_float32(tmp_path, precision):
+    config = classification_config()
+    config.precision = precision
+    config.optimizer.learning_rate = 0.02
+    config.duration = "60 steps"
+    config.average.decay = 0.0
+    result = run(config, tmp_path)
+    assert result.status == "completed"
+    assert result.metrics["test/accuracy"] > 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("classification", classification_config()),
+        ("two players", toy_config("TwoPlayers")),
+        ("moving target", toy_config("MovingTarget")),
+    ],
+)
+def test_eight_devices_draw_the_curve_of_one(tmp_path, name, config):
+    """Sums over 8 devices round differently: 1e-4 is about 1,000 units in float32's last place."""
+    path = write_config(config, tmp_path / "config.json")
+    config_of_eight = config.copy_and_resolve_references()
+    if "test" in config_of_eight.evaluators:
+        config_of_eight.evaluators.test["batch_size"] = 96
+    eight = write_config(config_of_eight, tmp_path / "eight.json")
+    assert start(path, tmp_path / "one").wait() == 0
+    process = start(eight, tmp_path / "eight", devices=8)
+    assert process.wait() == 0, process.stdout and process.stdout.read()
+    one, other = (read_records(tmp_path / folder / "metrics.jsonl") for folder in ("one", "eight"))
+    assert one.keys() == other.keys()
+    for step, metrics in one.items():
+        for metric, value in metrics.items():
+            assert other[step][metric] == pytest.approx(value, rel=1e-4, abs=1e-5), (step, metric)
