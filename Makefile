@@ -9,7 +9,7 @@ WORKDIR ?= runs/digits
 train: $(VENV)/train.stamp
 	$(BIN)/dlresearch train --config=experiments/cnn/digits.py --workdir=$(WORKDIR)
 
-test: $(VENV)/test.stamp lint
+test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest
 
 quick: $(VENV)/test.stamp

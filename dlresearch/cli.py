@@ -1,4 +1,4 @@
-"""The `dlresearch` command: `dlresearch train --config=...` is `python -m dlresearch.train --config=...`."""
+"""The `dlresearch` command; `dlresearch train ...` is `python -m dlresearch.train ...`."""
 
 import importlib
 import sys

@@ -29,7 +29,8 @@ Overrides = Sequence[tuple[str, str]]
 def run(verb: Callable[[Overrides], int], argv: Sequence[str] | None = None) -> NoReturn:
     """Parse flags, call the verb with the `--config.a.b=value` overrides, and exit with its status.
 
-    A `UserError` becomes one line and status 2; any other exception is a bug and keeps its traceback.
+    A `UserError` becomes one line and status 2; any other exception is a bug and keeps its
+    traceback.
     """
     preemption.install()
     try:

@@ -1,8 +1,8 @@
 """Being told to stop: SIGTERM and SIGUSR1 from a scheduler, Ctrl-C from a person.
 
 The handler only takes a note. Whoever works in a loop calls `check()` where stopping is safe, which
-raises `Preempted`; the trainer saves and exits with `RESUME_STATUS`. Standard library only, so that an
-entry point can install it before its slow imports: a signal during start-up is not lost either.
+raises `Preempted`; the trainer saves and exits with `RESUME_STATUS`. Standard library only, so that
+an entry point can install it before its slow imports: a signal during start-up is not lost either.
 """
 
 import signal
@@ -61,8 +61,8 @@ def interruptible(work: Callable[[], _T]) -> _T:
     """`work()`, in a thread, left behind with `Preempted` as soon as a signal comes.
 
     For compilation: a signal handler of Python runs in the main thread between two bytecodes, and a
-    compilation is one call into C++ that may outlast the time a scheduler grants. The thread that is
-    left behind must not own anything a later save needs.
+    compilation is one call into C++ that may outlast the time a scheduler grants. The thread that
+    is left behind must not own anything a later save needs.
     """
     outcome: list[_T] = []
     failure: list[BaseException] = []

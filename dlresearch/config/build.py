@@ -10,7 +10,14 @@ from dlresearch.config.place import Place
 from dlresearch.config.schema import Evaluator, Optimizer
 from dlresearch.config.signatures import parameters_of
 from dlresearch.config.values import coerce
-from dlresearch.errors import UserError
+from dlresearch.errors import UserError, located
+
+# Without these an object of the user's cannot be what it is used as.
+_MEMBERS = {
+    "source": ("__len__", "__getitem__"),
+    "task": ("players", "init", "predict"),
+    "evaluator": ("run",),
+}
 
 
 def build(
@@ -18,16 +25,15 @@ def build(
 ) -> Any:
     """Calls what the component names with its arguments and what it wants from `context`.
 
-    Arguments and errors are those of `bind`; what the constructor raises passes on, a UserError with
-    the path in front.
+    Arguments and errors are those of `bind`; what the constructor raises passes on, a UserError
+    with the path in front. UserError, too, for what cannot be of this kind.
     """
     target, arguments = bind(component, kind, path, **context)
-    try:
-        return target(**arguments)
-    except UserError as error:
-        if str(error).startswith("config"):
-            raise
-        raise UserError(f"{path}: {error}") from error
+    with located(path):
+        made = target(**arguments)
+    if lacking := [name for name in _MEMBERS.get(kind, ()) if not hasattr(made, name)]:
+        raise UserError(f"{path}: {component.name} is no {kind}, it lacks {', '.join(lacking)}")
+    return made
 
 
 def bind(

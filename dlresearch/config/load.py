@@ -42,6 +42,8 @@ def _file_and_arguments(flag: str) -> tuple[Path, str]:
         raise UserError(f"--config={flag}: give a Python file, such as experiments/cnn/digits.py")
     path = Path(match[1])
     if not path.is_file():
+        if not path.parent.is_dir():
+            raise UserError(f"--config={path}: there is no folder {path.parent}")
         others = [str(each) for each in path.parent.glob("*.py")]
         raise UserError(f"--config={path}: there is no such file; {suggest(str(path), others)}")
     return path, match[2] or ""
@@ -49,9 +51,12 @@ def _file_and_arguments(flag: str) -> tuple[Path, str]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise UserError(f"--config={path}: no JSON: {error}") from None
+    if not isinstance(content, Mapping):
+        raise UserError(f"--config={path}: it must hold settings by name, not {content!r}")
+    return content
 
 
 def _get_config(path: Path, arguments: str) -> Any:

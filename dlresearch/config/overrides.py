@@ -11,7 +11,7 @@ from dlresearch.config.plain import plain
 from dlresearch.config.schema import Experiment
 from dlresearch.config.signatures import parameters_of
 from dlresearch.config.text import read
-from dlresearch.errors import UserError
+from dlresearch.errors import UserError, suggest
 
 _FLAG = re.compile(r"--?config\.(?P<path>[^=\s]+)(?P<value>=.*)?", re.DOTALL)
 
@@ -34,7 +34,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[st
         elif waiting and not re.match(r"-[^\d.]", waiting[0]):
             overrides.append((flag["path"], waiting.pop(0)))
         else:
-            raise UserError(f"{word} needs a value, such as {word}=true")
+            raise UserError(f"{word} needs a value: {word}=...")
     return overrides, rest + waiting
 
 
@@ -65,6 +65,10 @@ def _set(node: Any, place: Place, path: Sequence[str], text: str) -> Any:
         return tuple(changed)
     if place.is_component and key == "name" and not rest:
         return _renamed(node, place, read(text, inner))
+    if key not in node and rest and rest != ["name"] and place.holds_components:
+        # Else a misspelt name would make an entry of defaults.
+        hint = suggest(key, node)
+        raise UserError(f"{inner.path}: there is none; {hint} To add one, set {inner.path}.name")
     before = node[key] if key in node else _default(node, place, inner, key)
     return {**node, key: _set(before, inner, rest, text)}
 

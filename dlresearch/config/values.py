@@ -1,5 +1,6 @@
 """Values checked against the type their place expects, and made that type where it is safe."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from types import NoneType
@@ -42,8 +43,8 @@ def coerce_section(value: Any, section: type[Section], place: Place) -> Section:
     """A section made of a mapping, with the schema's defaults for what it leaves out."""
     content = plain(value)
     if not isinstance(content, Mapping):
-        hint = "component('name', ...)" if section.component_kind else "a mapping"
-        raise _expected(f"{hint} of settings", value, place.path)
+        wanted = "component('name', ...)" if section.component_kind else "a mapping of settings"
+        raise _expected(wanted, value, place.path)
     options = options_of(section)
     found, arguments = {}, {}
     for key, each in content.items():
@@ -61,8 +62,9 @@ def coerce_section(value: Any, section: type[Section], place: Place) -> Section:
 def _allowed(value: Any, option: Any, path: str) -> Any:
     if option.choices:
         _one_of(value, option.choices, path)
-    # Written so that nan is refused as well.
-    if option.at_least is not None and value is not None and not value >= option.at_least:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{path}: must be finite, got {value}")
+    if option.at_least is not None and value is not None and value < option.at_least:
         raise UserError(f"{path}: must be at least {option.at_least}, got {value}")
     if isinstance(value, Duration) and value.amount == 0:
         raise UserError(f"{path}: must be more than 0, got '{value}'")

@@ -1,6 +1,7 @@
 """How often the most likely class is the right one."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +26,7 @@ class ClassificationEvaluator(Summed):
         self.labels = labels
         self.top_k = top_k
 
-    def update(
-        self, outputs: Float[Array, "batch classes"], batch: Batch
-    ) -> dict[str, Array]:
+    def update(self, outputs: Float[Array, "batch classes"], batch: Batch) -> dict[str, Array]:
         labels = require(batch, self.labels, "config.evaluators: labels")
         mask = batch["mask"]
         logits = outputs.astype(jnp.float32)
@@ -42,7 +41,7 @@ class ClassificationEvaluator(Summed):
             sums["correct_in_top_k"] = jnp.sum(jnp.any(best == labels[:, None], axis=-1) & mask)
         return sums
 
-    def finish(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def finish(self, sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
         examples = sums["examples"]
         metrics = {
             "accuracy": sums["correct"] / examples,

@@ -44,11 +44,13 @@ class Summed(ABC):
 
     @abstractmethod
     def update(self, outputs: Any, batch: Batch) -> Mapping[str, Any]:
-        """Sums over the examples of one batch where `batch["mask"]` is True; arrays of any shape."""
+        """Sums over the examples of one batch where `batch["mask"]` is True; arrays of any
+        shape.
+        """
 
     @abstractmethod
-    def finish(self, sums: Mapping[str, np.ndarray]) -> Mapping[str, float]:
-        """The metrics, from the sums over all batches."""
+    def finish(self, sums: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        """The metrics, as numbers, from the sums over all batches."""
 
     def run(
         self, predict: Predict, variables: Variables, batches: Iterable[Batch]

@@ -1,6 +1,7 @@
 """How far predictions are from the target."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +35,7 @@ class RegressionEvaluator(Summed):
             "squared_target": jnp.sum(jnp.square(target)),
         }
 
-    def finish(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def finish(self, sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
         examples = sums["examples"]
         variance = sums["squared_target"] / examples - (sums["target"] / examples) ** 2
         mean_squared_error = sums["squared_error"] / examples

@@ -16,7 +16,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
     Raises:
       UserError: the product is not the number of devices.
     """
-    sizes = dict(zip(AXES, (data, fsdp, tensor), strict=True))
+    sizes: dict[str, int] = dict(zip(AXES, (data, fsdp, tensor), strict=True))
     devices = jax.device_count()
     inferred = [axis for axis, size in sizes.items() if size == -1]
     if len(inferred) > 1:

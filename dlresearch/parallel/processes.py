@@ -38,7 +38,9 @@ def set_up(compilation_cache: str | None = None, deterministic: bool = False) ->
 
 
 def _cluster() -> str | None:
-    """The kind of cluster this process belongs to, as its environment tells; None for a single host."""
+    """The kind of cluster this process belongs to, as its environment tells; None for a single
+    host.
+    """
     environment = os.environ
     if "SLURM_STEP_NODELIST" in environment and int(environment.get("SLURM_NTASKS", "1")) > 1:
         return "Slurm"

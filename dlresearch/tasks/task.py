@@ -1,7 +1,7 @@
 """What a task is: pure functions over pytrees that say what is learned.
 
-The trainer knows nothing else about learning. It calls `init` once; at every step it updates each player
-in order, then the moving averages, then calls `after_step`; evaluators read `predict`.
+The trainer knows nothing else about learning. It calls `init` once; at every step it updates each
+player in order, then the moving averages, then calls `after_step`; evaluators read `predict`.
 """
 
 import zlib
@@ -20,8 +20,7 @@ Batch: TypeAlias = Mapping[str, Array]
 Metrics: TypeAlias = Mapping[str, Float[Array, ""]]
 
 
-@flax.struct.dataclass
-class Variables:
+class Variables(flax.struct.PyTreeNode):
     """All a task learns and remembers.
 
     Attributes:
@@ -41,8 +40,10 @@ class Player:
 
     Attributes:
       name: key of its parameters, and of its optimizer in `config.optimizers`.
-      loss: `(params, variables, batch, key) -> (loss, (state, metrics))`. `params` is the player's own;
-        all in `variables` is constant to it. `state` replaces `variables.state`, `metrics` are scalars.
+      loss: `(params, variables, batch, key) -> (loss, (state, metrics))`. `params` is the player's
+        own;
+        all in `variables` is constant to it. `state` replaces `variables.state`, `metrics` are
+        scalars.
       repeats: updates in one step, each on examples of its own: a step then reads the batch size
         times the largest `repeats` of the task's players.
     """
@@ -108,7 +109,9 @@ class MakeModel(Protocol):
     `context` offers arguments to the constructor, such as `num_outputs`; what the config sets wins.
     """
 
-    def __call__(self, component: Any = None, path: str = "config.model", **context: Any) -> Model: ...
+    def __call__(
+        self, component: Any = None, path: str = "config.model", **context: Any
+    ) -> Model: ...
 
 
 def fold_in_name(key: Key[Array, ""], name: str) -> Key[Array, ""]:

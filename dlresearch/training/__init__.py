@@ -6,4 +6,14 @@ from dlresearch.training.loop import Result, summary, train
 from dlresearch.training.setup import Setup
 from dlresearch.training.workdir import Workdir, open_workdir, sole_writer
 
-__all__ = ["Result", "Setup", "Workdir", "evaluate_checkpoint", "open_workdir", "say", "sole_writer", "summary", "train"]
+__all__ = [
+    "Result",
+    "Setup",
+    "Workdir",
+    "evaluate_checkpoint",
+    "open_workdir",
+    "say",
+    "sole_writer",
+    "summary",
+    "train",
+]

@@ -1,10 +1,10 @@
 """Checkpoints: saved in the background, checked when read, the newest and the best kept.
 
-The arrays are Orbax's; beside them lies a description: shapes, dtypes, the layout of the file, and for
-every array a checksum that was computed on the device when it was saved. Restoring computes it again, so
-that a bit that flipped on the disk is found, on whatever mesh. A checkpoint that cannot be read, or
-whose checksums differ, is put aside and the one before it is used. One that is whole but belongs to
-another model is the user's mistake.
+The arrays are Orbax's; beside them lies a description: shapes, dtypes, the layout of the file, and
+for every array a checksum that was computed on the device when it was saved. Restoring computes it
+again, so that a bit that flipped on the disk is found, on whatever mesh. A checkpoint that cannot
+be read, or whose checksums differ, is put aside and the one before it is used. One that is whole
+but belongs to another model is the user's mistake.
 """
 
 import json
@@ -82,11 +82,15 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step with the best score among those that are kept."""
-        scored = [(score, step) for step in self.steps() if (score := self._score(step)) is not None]
+        scored = [
+            (score, step) for step in self.steps() if (score := self._score(step)) is not None
+        ]
         return max(scored)[1] if scored else None
 
     def save(self, step: int, state: PyTree, facts: Mapping[str, Any]) -> None:
-        """Start to save; returns once `state` may be changed. A step already saved is left alone."""
+        """Start to save; returns once `state` may be changed. A step already saved is left
+        alone.
+        """
         if step in self._manager.all_steps():
             return
         leaves = _leaves(state)
@@ -137,7 +141,7 @@ class Checkpoints:
             )
             state = jax.block_until_ready(restored[_STATE])
         # Orbax and TensorStore have no common error for what a broken file can lead to.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise DamagedCheckpoint(_first_line(error)) from error
         leaves = _leaves(state)
         checksums = self._checksums(list(leaves.values()))
@@ -174,7 +178,7 @@ class Checkpoints:
                 step, args=ocp.args.Composite(**{_DESCRIPTION: ocp.args.JsonRestore()})
             )[_DESCRIPTION]
             body, checksum = description["body"], description["checksum"]
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             raise DamagedCheckpoint(_first_line(error)) from error
         if _text_checksum(body) != checksum:
             raise DamagedCheckpoint("its description is not what was saved")

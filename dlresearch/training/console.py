@@ -62,11 +62,9 @@ class Progress:
     def line(self, step: int, metrics: Mapping[str, float], rates: Mapping[str, float]) -> str:
         """Step, metrics, speed, time to go."""
         shown = [f"step {step}/{self._total}"]
-        hidden = ("train/learning_rate", "train/parameter_norm", "train/gradient_norm")
+        hidden = ("/learning_rate", "/parameter_norm", "/gradient_norm", "/examples")
         shown += [
-            f"{name} {value:.4g}"
-            for name, value in metrics.items()
-            if name not in hidden and not name.endswith("/examples")
+            f"{name} {value:.4g}" for name, value in metrics.items() if not name.endswith(hidden)
         ]
         if rates:
             shown.append(f"{rates['speed/examples_per_second']:,.0f} examples/s")

@@ -10,9 +10,7 @@ from dlresearch.training.setup import Setup
 from dlresearch.training.workdir import Workdir, write_json
 
 
-def evaluate_checkpoint(
-    setup: Setup, path: str, which: str
-) -> tuple[int, dict[str, float], Path]:
+def evaluate_checkpoint(setup: Setup, path: str, which: str) -> tuple[int, dict[str, float], Path]:
     """The metrics of a checkpoint, its step, and the file they were written to.
 
     Args:

@@ -69,7 +69,9 @@ class Feed:
         self._batches, self._stop = batches, batches.close
 
     def take(self, steps: int) -> Any:
-        """What the jitted call over `steps` steps reads; a leading axis for the steps if several."""
+        """What the jitted call over `steps` steps reads; a leading axis for the steps if
+        several.
+        """
         assert self._batches is not None, "start() comes first"
         begin = time.perf_counter()
         batches = [next(self._batches) for _ in range(steps)]

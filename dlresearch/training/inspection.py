@@ -66,9 +66,7 @@ def _values(values: np.ndarray) -> str:
 
 def _parameters(player: str, params: Any) -> Iterator[str]:
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    rows = [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves
-    ]
+    rows = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
     width = max((len(path) for path, _ in rows), default=0)
     for path, leaf in rows:
         yield f"  {path:<{width}}  {leaf.dtype!s:<9} {leaf.size:>12,}  {list(leaf.shape)}"
@@ -79,9 +77,7 @@ def _cost(setup: Setup, feed: Feed, taken: Any) -> Iterator[str]:
     call = jax.jit(make_call(setup.step, feed.pick, 1), donate_argnums=0)
     traced = call.trace(setup.abstract_state, feed.resident, taken)
     yield f"  {jaxpr_flops(traced.jaxpr):,.4g} FLOPs in matrix products and convolutions"
-    state = sum(
-        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.abstract_state)
-    )
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.abstract_state))
     yield f"  {_mebibytes(state)} of parameters, optimizer state and averages"
     if feed.resident:
         resident = sum(leaf.nbytes for leaf in jax.tree.leaves(feed.resident))

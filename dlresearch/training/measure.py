@@ -18,10 +18,10 @@ from dlresearch.training.setup import Setup, make_call
 def measure(setup: Setup, calls: int) -> dict[str, float]:
     """Figures of the training step, with their units in their names.
 
-    `step_*` are of single calls, each waited for; `examples_per_second` and `waiting_for_data` are of
-    calls as the loop makes them, several on their way at once. `dispatch` is the time until a call
-    gives control back while the device still works. `utilisation` is against the vendor's peak in
-    bfloat16, or, where none is known, as on CPU, against the best float32 matrix product here
+    `step_*` are of single calls, each waited for; `examples_per_second` and `waiting_for_data` are
+    of calls as the loop makes them, several on their way at once. `dispatch` is the time until a
+    call gives control back while the device still works. `utilisation` is against the vendor's peak
+    in bfloat16, or, where none is known, as on CPU, against the best float32 matrix product here
     (`matmul_teraflops`).
     """
     feed, steps = setup.make_feed(), setup.steps_per_call

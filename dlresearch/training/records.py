@@ -1,7 +1,9 @@
-"""What a run writes down as it goes: one line a step in metrics.jsonl, and TensorBoard's event files.
+"""What a run writes down as it goes: one line a step in metrics.jsonl, and TensorBoard's event
+files.
 
-`metrics.jsonl` holds only what follows from seed and data, so a run that was killed and resumed ends
-with the same file as one that never was. Speeds and waiting times go to TensorBoard and the console.
+`metrics.jsonl` holds only what follows from seed and data, so a run that was killed and resumed
+ends with the same file as one that never was. Speeds and waiting times go to TensorBoard and the
+console.
 """
 
 import json
@@ -82,9 +84,7 @@ def read_records(path: Path) -> dict[int, dict[str, float]]:
             except ValueError:
                 break
             step = row.pop("step")
-            rows[step] = {
-                name: math.nan if value is None else value for name, value in row.items()
-            }
+            rows[step] = {name: math.nan if value is None else value for name, value in row.items()}
     return rows
 
 

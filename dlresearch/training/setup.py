@@ -252,7 +252,8 @@ def make_call(
 ) -> Callable[[TrainState, dict[str, Array], Any], tuple[TrainState, PyTree]]:
     """One dispatch: `steps` steps, `(state, resident, taken) -> (state, recorded)`.
 
-    `recorded` is a copy: the state is donated to the next call, and what was recorded is read later.
+    `recorded` is a copy: the state is donated to the next call, and what was recorded is read
+    later.
     """
 
     def one(state: TrainState, resident: dict[str, Array], taken: Any):

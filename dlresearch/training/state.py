@@ -11,8 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from dlresearch.tasks import Average, Task, Variables
 
 
-@flax.struct.dataclass
-class LossScale:
+class LossScale(flax.struct.PyTreeNode):
     """Dynamic loss scale for float16 (Micikevicius et al. 2018, arXiv:1710.03740, section 3.2)."""
 
     scale: Float[Array, ""]
@@ -32,12 +31,11 @@ class LossScale:
         )
 
 
-@flax.struct.dataclass
-class Recorded:
+class Recorded(flax.struct.PyTreeNode):
     """Training metrics since the last record: sums over finite steps, and the steps that were not.
 
-    They live in the state so that a run that was killed between two records, and resumed, writes the
-    same means as one that never was.
+    They live in the state so that a run that was killed between two records, and resumed, writes
+    the same means as one that never was.
     """
 
     sums: dict[str, Float[Array, ""]]
@@ -72,8 +70,7 @@ class Recorded:
         return {name: float(sums[name]) / int(count) for name in sorted(sums)} if count else {}
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """What a step maps to its successor.
 
     Attributes:

@@ -57,7 +57,9 @@ def draws_of(task: Task) -> int:
 def make_step(
     task: Task, options: StepOptions
 ) -> tuple[Callable[[Variables, dict[str, Array]], TrainState], Step]:
-    """The state at step 0, as a function of variables and of a batch that shows shapes; and the step."""
+    """The state at step 0, as a function of variables and of a batch that shows shapes; and the
+    step.
+    """
     players = tuple(task.players)
     draws = draws_of(task)
 
@@ -147,7 +149,9 @@ def _update_player(
     if optimizer.clip_norm is not None:
         # As `optax.clip_by_global_norm`, with the norm that is there already.
         factor = jnp.minimum(1.0, optimizer.clip_norm / jnp.maximum(norm, 1e-12))
-        gradients = jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), gradients)
+        gradients = jax.tree.map(
+            lambda gradient: gradient * factor.astype(gradient.dtype), gradients
+        )
     updates, new_optimizer_state = optimizer.transformation.update(
         gradients, optimizer_state, params
     )
@@ -219,14 +223,10 @@ def _part(batch: Batch, parts: int, index: Array | int) -> Batch:
     """
     if parts == 1:
         return batch
-    return jax.tree.map(
-        lambda rows: rows.reshape(-1, parts, *rows.shape[1:])[:, index], batch
-    )
+    return jax.tree.map(lambda rows: rows.reshape(-1, parts, *rows.shape[1:])[:, index], batch)
 
 
-def _move_averages(
-    variables: Variables, averages: Mapping[str, Average], step: Array
-) -> Variables:
+def _move_averages(variables: Variables, averages: Mapping[str, Average], step: Array) -> Variables:
     moved = {}
     for name, average in averages.items():
         decay = average.decay(step)

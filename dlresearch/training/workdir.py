@@ -65,7 +65,9 @@ def open_workdir(path: str) -> Workdir:
       UserError: it is no folder on a mounted file system, or cannot be written.
     """
     if "://" in path:
-        raise UserError(f"--workdir: {path} is not a local path; mount the bucket and name the mount")
+        raise UserError(
+            f"--workdir: {path} is not a local path; mount the bucket and name the mount"
+        )
     workdir = Workdir(Path(path).expanduser().absolute())
     try:
         workdir.path.mkdir(parents=True, exist_ok=True)

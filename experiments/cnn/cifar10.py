@@ -2,8 +2,8 @@
 
     dlresearch train --config=experiments/cnn/cifar10.py:data_dir=DIR --workdir=runs/cifar10
 
-DIR is the folder of TFDS sets; without it, TFDS's own default. What it reaches, in how many epochs and
-how long, is in docs/results.md.
+DIR is the folder of TFDS sets; without it, TFDS's own default. What it reaches, in how many epochs
+and how long, is in docs/results.md.
 """
 
 from dlresearch.config import arguments, component, default_config

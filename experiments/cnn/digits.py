@@ -2,8 +2,8 @@
 
     dlresearch train --config=experiments/cnn/digits.py --workdir=runs/digits
 
-1,797 images, a fifth of them held out; a convolutional network of two stages. The measured accuracy and
-time are in docs/results.md.
+1,797 images, a fifth of them held out; a convolutional network of two stages. The measured accuracy
+and time are in docs/results.md.
 """
 
 from dlresearch.config import arguments, component, default_config

@@ -2,8 +2,8 @@
 
     dlresearch train --config=experiments/cnn/image_folder.py:path=DIR --workdir=runs/folder
 
-Images are scaled to `size` x `size`; `channels=1` reads them grey. Shown in docs/results.md on 253 brain
-scans, tumour or none; a demonstration, not for medical use.
+Images are scaled to `size` x `size`; `channels=1` reads them grey. Shown in docs/results.md on 253
+brain scans, tumour or none; a demonstration, not for medical use.
 """
 
 from dlresearch.config import arguments, component, default_config

@@ -1,14 +1,16 @@
 """House prices in California, 1990 census: regression on a table with gaps and a category.
 
-    dlresearch train --config=experiments/tabular/house_prices.py:path=housing.csv --workdir=runs/houses
-    dlresearch train --config=experiments/tabular/house_prices.py:wide,path=housing.csv --workdir=...
+    dlresearch train --config=experiments/tabular/house_prices.py:path=housing.csv
+    --workdir=runs/houses dlresearch train
+    --config=experiments/tabular/house_prices.py:wide,path=housing.csv --workdir=...
 
-`housing.csv` (20,640 rows; the copy with `ocean_proximity`, from github.com/ageron/handson-ml2). Prices
-are in units of 100,000 dollars; a fifth of the rows is held out. `plain` has ten inputs, hidden layers of
-16 and 8, and one output; `wide` takes categories one by one and quantiles of the numbers. Reference:
-RMSE 0.4985 for a tuned MLP, the mean over 15 seeds on another split and without the category
-(Gorishniy et al. 2021, arXiv:2106.11959, as published in github.com/yandex-research/rtdl-revisiting-models).
-What these reach is in docs/results.md.
+`housing.csv` (20,640 rows; the copy with `ocean_proximity`, from github.com/ageron/handson-ml2).
+Prices are in units of 100,000 dollars; a fifth of the rows is held out. `plain` has ten inputs,
+hidden layers of 16 and 8, and one output; `wide` takes categories one by one and quantiles of the
+numbers.
+Reference: RMSE 0.4985 for a tuned MLP, the mean over 15 seeds on another split and without the
+category (Gorishniy et al. 2021, arXiv:2106.11959, as published in
+github.com/yandex-research/rtdl-revisiting-models). What these reach is in docs/results.md.
 """
 
 from dlresearch.config import Choice, arguments, component, default_config

@@ -159,9 +159,11 @@ def test_union_takes_the_narrowest_type_that_fits(changed):
 
 
 def test_new_entries_of_mappings(changed):
-    extra = changed("evaluators.extra.top=1,5", "evaluators.extra.source.split=val").evaluators[
-        "extra"
-    ]
+    extra = changed(
+        "evaluators.extra.top=1,5",
+        "evaluators.extra.source.split=val",
+        "evaluators.extra.name=classification",
+    ).evaluators["extra"]
     assert (extra.name, extra.arguments, extra.source.arguments) == (
         "classification",
         {"top": (1, 5)},
@@ -194,6 +196,11 @@ def test_new_entries_of_mappings(changed):
         (
             "evaluators.test.transforms.0.padding=3",
             "config.evaluators.test.transforms is None; set it as a whole first",
+        ),
+        (
+            "evaluators.tset.every=3",
+            "config.evaluators.tset: there is none; did you mean 'test'\\? To add one, set "
+            "config.evaluators.tset.name",
         ),
         ("evaluators={a.b: {name: other}}", "config.evaluators: a.b cannot be a key"),
         ("duration=5%%", "config.duration: '5%%' is not a duration"),

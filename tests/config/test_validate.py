@@ -178,7 +178,7 @@ def test_constructor_with_any_keywords_takes_anything():
         ({"model": {"width": 3}}, "config.model: expected a component"),
         ({"model": {"name": 3}}, "config.model.name: expected the name of a component, got 3"),
         ({"data": 3}, "config.data: expected a mapping of settings, got 3"),
-        ({"optimizer": "sgd"}, "config.optimizer: expected component('name', ...) of settings"),
+        ({"optimizer": "sgd"}, "config.optimizer: expected component('name', ...), got 'sgd'"),
         ({"data__augmentations": component("flip")}, "config.data.augmentations: expected a tuple"),
         ({"evaluators": (1,)}, "config.evaluators: expected a mapping, got (1,)"),
         ({"batch_size": None}, "config.batch_size: expected a whole number, got None"),
@@ -216,7 +216,9 @@ def test_provided_parameters_of_optimizers_and_schedules_cannot_be_set():
     message = message_of(optimizer__name="sgd", optimizer__decay_mask=1)
     assert message.startswith("config.optimizer.decay_mask: the trainer provides 'decay_mask'")
     message = message_of(optimizer__schedule=component("constant", total_steps=1))
-    assert message.startswith("config.optimizer.schedule.total_steps: the trainer provides 'total_steps'")
+    assert message.startswith(
+        "config.optimizer.schedule.total_steps: the trainer provides 'total_steps'"
+    )
 
 
 def test_arguments_is_not_a_key_of_an_optimizer():

@@ -25,9 +25,7 @@ def classification_config() -> ConfigDict:
     config.batch_size = 32
     config.accumulate = 2
     config.average.decay = 0.9
-    config.model = component(
-        "convnet", widths=(4,), convs_per_stage=1, head="flatten", dropout=0.1
-    )
+    config.model = component("convnet", widths=(4,), convs_per_stage=1, head="flatten", dropout=0.1)
     config.data.placement = "resident"
     config.data.preprocess = (component("normalise"),)
     config.data.augmentations = (component("shifted_crop", padding=1),)
@@ -103,7 +101,13 @@ def environment(devices: int = 1) -> dict[str, str]:
 
 def start(config: Path, workdir: Path, devices: int = 1) -> subprocess.Popen:
     """`python -m dlresearch.train` in a process of its own."""
-    command = [sys.executable, "-m", "dlresearch.train", f"--config={config}", f"--workdir={workdir}"]
+    command = [
+        sys.executable,
+        "-m",
+        "dlresearch.train",
+        f"--config={config}",
+        f"--workdir={workdir}",
+    ]
     return subprocess.Popen(
         command,
         cwd=ROOT,

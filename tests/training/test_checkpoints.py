@@ -109,7 +109,10 @@ def test_newest_two_and_the_best_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tree: {**tree, "a": jnp.ones((10, 99))}, r"a is float32\[10, 100\] in it and float"),
+        (
+            lambda tree: {**tree, "a": jnp.ones((10, 99))},
+            r"a is float32\[10, 100\] in it and float",
+        ),
         (lambda tree: {**tree, "a": tree["a"].astype(jnp.bfloat16)}, "a is float32.*bfloat16"),
         (lambda tree: {**tree, "new": jnp.ones(2)}, "new is nothing in it"),
         (lambda tree: {"a": tree["a"]}, "b/c is int32.* and nothing here"),
@@ -126,7 +129,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, change, message):
 
 
 def test_any_single_flipped_bit_of_an_array_changes_its_checksum(tmp_path):
-    """Each bit of some words, so that a weak checksum would be caught; no file format in between."""
+    """Each bit of some words, so that a weak checksum would be caught; no file format in
+    between.
+    """
     from dlresearch.training.checkpoints import _checksum
 
     words = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)

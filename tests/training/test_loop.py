@@ -46,11 +46,19 @@ def test_evaluation_uses_the_average_of_the_parameters(tmp_path):
     config.evaluators.test["at_start"] = True
     config.average.decay, config.average.warmup = 0.9999999, False
     run(config, tmp_path / "frozen")
-    accuracies = [m["test/loss"] for m in read_records(tmp_path / "frozen/metrics.jsonl").values() if "test/loss" in m]
+    accuracies = [
+        m["test/loss"]
+        for m in read_records(tmp_path / "frozen/metrics.jsonl").values()
+        if "test/loss" in m
+    ]
     assert accuracies[0] == pytest.approx(accuracies[-1], rel=1e-3)  # hardly moved from the start
     config.average.decay = 0.0
     run(config, tmp_path / "plain")
-    losses = [m["test/loss"] for m in read_records(tmp_path / "plain/metrics.jsonl").values() if "test/loss" in m]
+    losses = [
+        m["test/loss"]
+        for m in read_records(tmp_path / "plain/metrics.jsonl").values()
+        if "test/loss" in m
+    ]
     assert losses[-1] < 0.9 * losses[0]
 
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import classification_config, final_state, regression_config, run, start, toy_config, write_config
+from runs import (
+    classification_config,
+    final_state,
+    regression_config,
+    run,
+    start,
+    toy_config,
+    write_config,
+)
 
 from dlresearch import preemption
 from dlresearch.training.records import read_records

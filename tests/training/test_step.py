@@ -62,7 +62,9 @@ def steps(count: int, task: Task | None = None, batch: Mapping | None = None, **
     initial, step = make_step(task, StepOptions(**options))
     batch = dict(BATCH if batch is None else batch)
     variables = task.init(jax.random.key(0), batch)
-    starts = {name: jax.tree.map(jnp.copy, a.of(variables)) for name, a in options["averages"].items()}
+    starts = {
+        name: jax.tree.map(jnp.copy, a.of(variables)) for name, a in options["averages"].items()
+    }
     state = initial(variables.replace(averages=starts), batch)
     states = [state]
     for _ in range(count):
@@ -104,7 +106,9 @@ def test_an_average_follows_its_formula():
     for number, state in enumerate(states[1:]):
         decay = 0.5 + 0.1 * number
         expected = decay * expected + (1 - decay) * weights(state)
-        np.testing.assert_allclose(np.asarray(state.variables.averages["slow"]), expected, rtol=1e-5)
+        np.testing.assert_allclose(
+            np.asarray(state.variables.averages["slow"]), expected, rtol=1e-5
+        )
 
 
 def test_each_repeat_reads_examples_of_its_own():

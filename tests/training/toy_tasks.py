@@ -93,9 +93,7 @@ class MovingTarget(Task):
     @property
     def averages(self):
         decay = optax.cosine_decay_schedule(0.1, 50)
-        return {
-            "target": Average(lambda v: v.params["online"]["encoder"], lambda s: 1 - decay(s))
-        }
+        return {"target": Average(lambda v: v.params["online"]["encoder"], lambda s: 1 - decay(s))}
 
     def init(self, key, batch):
         one, two = jax.random.split(key)

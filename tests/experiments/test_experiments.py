@@ -1,0 +1,85 @@
+"""Every experiment of this repository: two steps on tiny inputs, and its evaluators on a few
+examples.
+"""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from runs import run
+
+from dlresearch.config import component, load
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "cnn/digits.py": [("model.widths", "2,2")],
+    "cnn/mnist.py": [
+        ("model.widths", "2,2"),
+        ("model.hidden", "4"),
+        ("model.convs_per_stage", "1"),
+    ],
+    "cnn/cifar10.py": [("model.widths", "2,2")],
+    "cnn/image_folder.py:path={folders},size=16,channels=1": [("model.widths", "2,2")],
+    "tabular/house_prices.py:path={table}": [],
+    "tabular/house_prices.py:wide,path={table}": [("model.hidden", "4")],
+}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A folder of class folders, and a table with the columns of the house prices."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for name in ("train/cat/a", "train/cat/b", "train/dog/c", "test/cat/d", "test/dog/e"):
+        path = root / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (20, 24), dtype=np.uint8)).save(path)
+    columns = (
+        "longitude,latitude,housing_median_age,total_rooms,total_bedrooms,population,households,"
+        "median_income,median_house_value,ocean_proximity"
+    )
+    oceans = ("ISLAND", "NEAR BAY", "NEAR OCEAN", "<1H OCEAN", "INLAND")
+    with gzip.open(root / "housing.csv.gz", "wt") as file:
+        print(columns, file=file)
+        for row in range(50):
+            numbers = [f"{value:.3f}" for value in rng.uniform(1, 5, 9)]
+            numbers[4] = "" if row % 7 == 0 else numbers[4]
+            print(",".join([*numbers, oceans[row % 5]]), file=file)
+    return {"folders": str(root), "table": str(root / "housing.csv.gz")}
+
+
+def test_every_experiment_is_among_them():
+    files = {
+        str(path.relative_to(ROOT / "experiments")) for path in ROOT.glob("experiments/*/*.py")
+    }
+    assert files == {name.split(":")[0] for name in TINY}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_experiment_makes_two_steps(name, places, tmp_path):
+    overrides = [("duration", "2 steps"), ("batch_size", "8"), *TINY[name]]
+    config = load(f"{ROOT}/experiments/{name.format(**places)}", overrides)
+    channels = 3 if "cifar" in name else 1
+    size = 28 if "mnist" in name else 8
+    with config.unlocked():
+        if config.data.source.name == "tfds":
+            config.data.source = component("synthetic", length=64, image=(size, size, channels))
+        for evaluator in config.evaluators.values():
+            evaluator["batch_size"] = 8
+            if evaluator.source.name == "tfds":
+                evaluator.source = component("synthetic", length=20, image=(size, size, channels))
+    result = run(config, tmp_path)
+    assert (result.status, result.step) == ("completed", 2)
+    assert all(np.isfinite(value) for value in result.metrics.values())
+    assert any(metric.startswith("test/") for metric in result.metrics)
+
+
+def test_plain_house_prices_have_ten_inputs(places):
+    from dlresearch.config import validate
+    from dlresearch.training import Setup
+
+    config = load(f"{ROOT}/experiments/tabular/house_prices.py:path={places['table']}")
+    params = Setup(validate(config)).abstract_state.variables.params["model"]
+    shapes = sorted(layer["kernel"].shape for layer in params.values())
+    assert shapes == [(8, 1), (10, 16), (16, 8)]
