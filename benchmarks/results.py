@@ -1,0 +1,192 @@
+"""Makes docs/results.md from the files that real runs left in docs/results/.
+
+    python benchmarks/results.py
+
+A run's own result.json lies at docs/results/TRACK/EXPERIMENT/NAME.json, beside it its metrics.jsonl
+where the table of evaluations is wanted; all files of a folder are seeds of one experiment. What
+the other benchmarks measured lies beside the tracks.
+"""
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs/results"
+
+# What others reached, with where it stands; by folder of docs/results.
+REFERENCES = {
+    "cnn/mnist": "99.17 to 99.25 %: Flax's MNIST example, 10 epochs (google/flax, examples/mnist)",
+    "tabular/house_prices-wide": (
+        "0.4985: tuned MLP, mean of 15 seeds, other split and no category"
+        " (yandex-research/rtdl-revisiting-models)"
+    ),
+}
+_PERCENT = ("accuracy",)
+
+
+def main() -> None:
+    (ROOT / "docs/results.md").write_text(page())
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [
+        "# Results",
+        "",
+        "Made by `benchmarks/results.py` from the files in `docs/results/`; nothing in it is",
+        "typed by hand. Figures are of the final step, never the best over the run. With several",
+        "seeds: mean ± standard deviation (lowest to highest).",
+        "",
+        *_experiments(),
+        *_curves(),
+        *_overhead(),
+        *_survival(),
+        *_gpu(),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _folders() -> list[Path]:
+    return sorted({path.parent for path in RESULTS.glob("*/*/*.json")})
+
+
+def _name(folder: Path) -> str:
+    return str(folder.relative_to(RESULTS))
+
+
+def _experiments() -> Iterator[str]:
+    yield "## Experiments"
+    yield ""
+    yield "| experiment | test | seeds | steps | seconds a run | device | reference |"
+    yield "|---|---|---|---|---|---|---|"
+    for folder in _folders():
+        runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+        steps, devices = ({str(run[key]) for run in runs} for key in ("step", "device"))
+        seconds = [run["wall_seconds"] for run in runs]
+        cells = [
+            _link(folder),
+            _metrics([run["metrics"] for run in runs]),
+            ", ".join(str(run["seed"]) for run in runs),
+            ", ".join(sorted(steps)),
+            _spread(seconds, "{:.0f}"),
+            ", ".join(sorted(devices)),
+            REFERENCES.get(_name(folder), ""),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def _link(folder: Path) -> str:
+    experiment, _, variant = folder.name.partition("-")
+    path = f"experiments/{folder.parent.name}/{experiment}.py"
+    return f"`{path}{':' + variant if variant else ''}`"
+
+
+def _metrics(runs: list[dict[str, float]]) -> str:
+    names = [name for name in runs[0] if not name.startswith("train/")]
+    parts = []
+    for name in names:
+        metric = name.split("/")[-1]
+        if metric in ("examples", "loss"):
+            continue
+        values = [run[name] for run in runs]
+        if metric in _PERCENT:
+            parts.append(f"{metric} {_spread([100 * value for value in values], '{:.2f}')} %")
+        else:
+            parts.append(f"{metric} {_spread(values, '{:.4f}')}")
+    examples = runs[0].get(names[0].split("/")[0] + "/examples", 0)
+    return f"{', '.join(parts)} ({examples:,.0f} examples)"
+
+
+def _spread(values: list[float], form: str) -> str:
+    if len(values) == 1:
+        return form.format(values[0])
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    low, high = form.format(min(values)), form.format(max(values))
+    return f"{form.format(mean)} ± {form.format(deviation)} ({low} to {high})"
+
+
+def _curves() -> Iterator[str]:
+    for path in sorted(RESULTS.glob("*/*/*.jsonl")):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        metric = next(name for row in rows for name in row if name.endswith("/accuracy"))
+        metric = metric if not metric.startswith("train/") else "test/accuracy"
+        points = [(row["step"], row[metric]) for row in rows if metric in row]
+        yield f"## {_link(path.parent)}, `{metric}` over the run"
+        yield ""
+        yield f"| step | {' | '.join(str(step) for step, _ in points)} |"
+        yield f"|---|{'---|' * len(points)}"
+        yield f"| % | {' | '.join(f'{100 * value:.1f}' for _, value in points)} |"
+        yield ""
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    path = RESULTS / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _overhead() -> Iterator[str]:
+    yield "## Overhead of the loop"
+    yield ""
+    figures = _read("overhead.json")
+    if figures is None:
+        yield "Not measured yet: `python benchmarks/overhead.py`."
+    else:
+        yield (
+            f"{figures['overhead_microseconds_median']} microseconds a step: with a model of one"
+            f" tiny layer, the trainer takes {statistics.median(figures['loop_microseconds']):.0f}"
+            f" microseconds a step and bare calls of the same compiled step"
+            f" {statistics.median(figures['bare_step_microseconds']):.0f} (medians of"
+            f" {len(figures['loop_microseconds'])}, {figures['steps']:,} steps each;"
+            f" {figures['device']}; `benchmarks/overhead.py`)."
+        )
+    yield ""
+
+
+def _survival() -> Iterator[str]:
+    yield "## Killed and resumed"
+    yield ""
+    figures = _read("survival.json")
+    if figures is None:
+        yield "Not measured yet: `python benchmarks/survival.py`."
+        yield ""
+        return
+    yield (
+        "A run with averages and accumulation on is killed at random instants and started again"
+        " with the same command; its last checkpoint and its metrics.jsonl are compared with those"
+        f" of a run that was left alone ({figures['device']}; `benchmarks/survival.py`)."
+    )
+    yield ""
+    yield "| task | signal | how the processes ended | equal arrays | metrics.jsonl | steps twice |"
+    yield "|---|---|---|---|---|---|"
+    for task, outcome in figures.items():
+        if task == "device":
+            continue
+        for workdir, signal in (("killed", "SIGKILL"), ("stopped", "SIGTERM")):
+            same = outcome["identical"][workdir]
+            ends = "; ".join(f"{count} x {end}" for end, count in outcome["ends"][workdir].items())
+            yield (
+                f"| {task} | {signal} | {ends} | {same['arrays']} of {same['of']} |"
+                f" {'identical' if same['metrics'] else 'DIFFERENT'} | {same['steps_twice']} |"
+            )
+    yield ""
+
+
+def _gpu() -> Iterator[str]:
+    yield "## On a GPU"
+    yield ""
+    figures = _read("gpu.json")
+    if figures is None:
+        yield "Not measured yet: `python benchmarks/gpu.py` on a machine that has one."
+        return
+    yield "| figure | value | | device |"
+    yield "|---|---|---|---|"
+    for name, figure in figures.items():
+        yield f"| {name} | {figure['value']:.4g} | {figure['what']} | {figure['device']} |"
+
+
+if __name__ == "__main__":
+    main()
