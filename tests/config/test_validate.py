@@ -189,6 +189,8 @@ def test_constructor_with_any_keywords_takes_anything():
         ({"accumulate": 3}, "config.accumulate: 3 does not divide config.batch_size=128"),
         ({"optimizer__learning_rate": float("nan")}, "config.optimizer.learning_rate: must be at"),
         ({"optimizer__learning_rate": -0.1}, "config.optimizer.learning_rate: must be at least 0"),
+        ({"optimizer__learning_rate": float("inf")}, "config.optimizer.learning_rate: must be fin"),
+        ({"seed": 2**32}, "config.seed: must be below 2**32"),
         ({"optimizer__clip_norm": 0}, "config.optimizer.clip_norm: 0 would stop training"),
         ({"optimizer__freeze": ("(",)}, "config.optimizer.freeze.0: '(' is no regular expression"),
         (

@@ -1,0 +1,10 @@
+"""docs/config.md says what the schema says."""
+
+from pages import ROOT
+
+from dlresearch.config.reference import reference
+
+
+def test_committed_reference_is_up_to_date():
+    committed = (ROOT / "docs/config.md").read_text()
+    assert committed == reference(), "python -m dlresearch.config.reference > docs/config.md"
