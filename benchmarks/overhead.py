@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 
 OUT = flags.DEFINE_string("out", None, "File for the figures.", required=True)
 STEPS = flags.DEFINE_integer("steps", 20_000, "Steps of a long run; a short one has 2,000.")
@@ -67,6 +67,7 @@ def bare_seconds(steps: int) -> float:
 
 
 def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)  # Orbax has much to say
     from dlresearch.training.workdir import device_name
 
     loops, bares = [], []

@@ -12,6 +12,7 @@ metrics.jsonl byte by byte.
 import collections
 import json
 import random
+import re
 import shutil
 import signal
 import sys
@@ -20,7 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests/training"))
@@ -28,10 +29,11 @@ sys.path.insert(0, str(ROOT / "tests/training"))
 OUT = flags.DEFINE_string("out", None, "File for the figures.", required=True)
 KILLS = flags.DEFINE_integer("kills", 20, "Times a run is killed.")
 TERMS = flags.DEFINE_integer("terms", 10, "Times a run gets SIGTERM.")
-STEPS = flags.DEFINE_integer("steps", 600, "Steps of the run.")
+STEPS = flags.DEFINE_integer("steps", 4000, "Steps of the run.")
 
 
 def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)  # Orbax has much to say
     from runs import classification_config, regression_config
 
     from dlresearch.training.workdir import device_name
@@ -57,24 +59,29 @@ def survive(config, folder: Path, instants: random.Random) -> dict:
     from runs import final_state, start, write_config
 
     path = write_config(config, folder / "config.json")
+    # Without the cache of compiled programs, so that compiling takes as long as in a first run.
+    no_cache = "--compilation_cache="
     began = time.monotonic()
-    assert start(path, folder / "alone").wait() == 0
-    whole = time.monotonic() - began
+    alone = start(path, folder / "alone", no_cache)
+    assert alone.stdout is not None
+    start_up = next(time.monotonic() - began for line in alone.stdout if " step " in line)
+    output, _ = alone.communicate()
+    assert alone.returncode == 0, output
 
-    statuses: dict[str, collections.Counter] = {}
+    ends: dict[str, collections.Counter] = {}
     for workdir, number, times in (
         ("killed", signal.SIGKILL, KILLS.value),
         ("stopped", signal.SIGTERM, TERMS.value),
     ):
-        counts = statuses[workdir] = collections.Counter()
+        ends[workdir] = collections.Counter()
         for _ in range(times):
-            process = start(path, folder / workdir)
+            process = start(path, folder / workdir, no_cache)
             # Not before its handlers are there: Python itself takes 0.1 s to start.
-            time.sleep(instants.uniform(0.2, whole))
+            time.sleep(instants.uniform(0.2, 2 * start_up))
             process.send_signal(number)
-            process.communicate()
-            counts[result_of(folder / workdir, process.returncode)] += 1
-        final = start(path, folder / workdir)
+            output, _ = process.communicate()
+            ends[workdir][end_of(folder / workdir, process.returncode, output)] += 1
+        final = start(path, folder / workdir, no_cache)
         output, _ = final.communicate()
         assert final.returncode == 0, output
 
@@ -90,23 +97,25 @@ def survive(config, folder: Path, instants: random.Random) -> dict:
             "steps_twice": steps_twice(folder / workdir / "metrics.jsonl"),
         }
     return {
-        "seconds_undisturbed": round(whole, 1),
-        "ends": {workdir: dict(counts) for workdir, counts in statuses.items()},
+        "seconds_to_first_record": round(start_up, 1),
+        "ends": {workdir: dict(counts) for workdir, counts in ends.items()},
         "identical": identical,
     }
 
 
-def result_of(workdir: Path, exit_status: int) -> str:
-    """How a process ended: `killed`, or the status it wrote with its exit status and a saved
-    step.
-    """
+def end_of(workdir: Path, exit_status: int, output: str) -> str:
+    """How a process ended: `killed`, or what it was doing, its exit status, and what it saved."""
     if exit_status == -signal.SIGKILL:
         return "killed"
     if not (workdir / "result.json").exists():
         return f"exit {exit_status}, no result"
     result = json.loads((workdir / "result.json").read_text())
     saved = (workdir / "checkpoints" / str(result["step"])).is_dir()
-    return f"{result['status']}, exit {exit_status}, step {'saved' if saved else 'not saved'}"
+    during = re.search(r"during ([a-z-]+)", output)
+    return (
+        f"{f'during {during[1]}: ' if during else ''}{result['status']}, exit {exit_status},"
+        f" step {'saved' if saved else 'NOT SAVED'}"
+    )
 
 
 def steps_twice(path: Path) -> int:

@@ -1,4 +1,9 @@
-"""`dlresearch benchmark`: measure an experiment on the devices there are."""
+"""`dlresearch benchmark`: measure an experiment on the devices there are.
+
+    dlresearch benchmark --config=experiments/cnn/digits.py --json
+
+Times real steps on real examples; writes nothing.
+"""
 
 import json
 
@@ -16,13 +21,12 @@ def benchmark(overrides: entry.Overrides) -> int:
     where = entry.set_up(experiment)
 
     from dlresearch.training import Setup
-    from dlresearch.training.console import table
-    from dlresearch.training.measure import measure
+    from dlresearch.training.measure import measure, report
 
     if not JSON.value:
         print(f"{where}; timing {CALLS.value} calls ...", flush=True)
     figures = measure(Setup(experiment), CALLS.value)
-    print(json.dumps({"device": where, **figures}) if JSON.value else table(figures))
+    print(json.dumps({"device": where, **figures}) if JSON.value else report(figures))
     return 0
 
 

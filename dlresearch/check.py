@@ -1,4 +1,9 @@
-"""`dlresearch check`: find what would fail before anything is queued."""
+"""`dlresearch check`: find what would fail before anything is queued.
+
+    dlresearch check --config=experiments/cnn/digits.py
+
+Reads real examples, compiles and makes one step, evaluates one batch; writes nothing.
+"""
 
 from dlresearch import entry
 

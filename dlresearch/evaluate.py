@@ -1,4 +1,9 @@
-"""`dlresearch evaluate`: run the evaluators of an experiment on a checkpoint of a run."""
+"""`dlresearch evaluate`: run the evaluators of an experiment on a checkpoint of a run.
+
+    dlresearch evaluate --workdir=runs/digits --checkpoint=best
+
+The run may still be going on. The experiment is the one it recorded, unless --config names another.
+"""
 
 from absl import flags
 

@@ -1,4 +1,10 @@
-"""`dlresearch train`: start a run, or resume it where it was."""
+"""`dlresearch train`: start a run, or resume it where it was.
+
+    dlresearch train --config=experiments/cnn/digits.py --workdir=runs/digits --config.seed=1
+
+The same command again goes on where the run stopped. Exit status: 0 the run is complete, 75 it was
+told to stop and wants to be run again, 1 it diverged, 2 a mistake in what was given.
+"""
 
 import time
 
@@ -31,7 +37,7 @@ def train(overrides: entry.Overrides) -> int:
 
 
 def main() -> None:
-    entry.run(train)
+    entry.run(train, resumable=True)
 
 
 if __name__ == "__main__":

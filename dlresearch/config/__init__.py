@@ -9,7 +9,7 @@ from dlresearch.config.catalog import names, target_of
 from dlresearch.config.durations import Duration
 from dlresearch.config.fields import Component, Section, option, options_of
 from dlresearch.config.load import load
-from dlresearch.config.overrides import split_overrides
+from dlresearch.config.overrides import setting_called, split_overrides
 from dlresearch.config.plain import (
     component,
     config_hash,
@@ -55,6 +55,7 @@ __all__ = [
     "option",
     "options_of",
     "parameters_of",
+    "setting_called",
     "split_overrides",
     "target_of",
     "to_dict",

@@ -53,7 +53,7 @@ def _read_json(path: Path) -> Any:
     try:
         content = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise UserError(f"--config={path}: no JSON: {error}") from None
+        raise UserError(f"--config={path}: it is not JSON: {error}") from None
     if not isinstance(content, Mapping):
         raise UserError(f"--config={path}: it must hold settings by name, not {content!r}")
     return content

@@ -1,7 +1,7 @@
 """Settings changed on the command line: `--config.optimizer.learning_rate=0.1`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import Parameter
 from typing import Any
 
@@ -11,7 +11,7 @@ from dlresearch.config.plain import plain
 from dlresearch.config.schema import Experiment
 from dlresearch.config.signatures import parameters_of
 from dlresearch.config.text import read
-from dlresearch.errors import UserError, suggest
+from dlresearch.errors import UserError
 
 _FLAG = re.compile(r"--?config\.(?P<path>[^=\s]+)(?P<value>=.*)?", re.DOTALL)
 
@@ -36,6 +36,24 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[st
         else:
             raise UserError(f"{word} needs a value: {word}=...")
     return overrides, rest + waiting
+
+
+def setting_called(name: str) -> str | None:
+    """The path of the setting that someone who writes `--name` may mean, None where there is none.
+
+    `optimizer.learning_rate` for `learning_rate`, and a path that leads into the config for itself.
+    """
+    if name.split(".")[0] in options_of(Experiment):
+        return name
+    found = (path for path in _paths(plain(Experiment())) if path.endswith(f".{name}"))
+    return min(found, key=len, default=None)
+
+
+def _paths(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{prefix}{key}.")
 
 
 def apply(config: Mapping[str, Any], overrides: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
@@ -65,10 +83,13 @@ def _set(node: Any, place: Place, path: Sequence[str], text: str) -> Any:
         return tuple(changed)
     if place.is_component and key == "name" and not rest:
         return _renamed(node, place, read(text, inner))
-    if key not in node and rest and rest != ["name"] and place.holds_components:
-        # Else a misspelt name would make an entry of defaults.
-        hint = suggest(key, node)
-        raise UserError(f"{inner.path}: there is none; {hint} To add one, set {inner.path}.name")
+    is_new = key not in node and inner.is_component and not place.is_component
+    if is_new and rest and rest != ["name"]:
+        # A misspelt name would make an entry full of defaults.
+        among = f" among {', '.join(node)}" if node else ""
+        raise UserError(
+            f"{inner.path}: there is no {key!r}{among}; to add it, set {inner.path}.name, too"
+        )
     before = node[key] if key in node else _default(node, place, inner, key)
     return {**node, key: _set(before, inner, rest, text)}
 

@@ -107,9 +107,8 @@ class Place:
 
     def _element(self, key: str, node: Sequence[Any]) -> "Place":
         if not key.isdecimal() or int(key) >= len(node):
-            raise UserError(
-                f"{self.path}.{key}: {self.path} has {len(node)} elements, counted from 0"
-            )
+            has = f"has {len(node)} elements, counted from 0" if node else "is empty"
+            raise UserError(f"{self.path}.{key}: {self.path} {has}")
         return self.elements(len(node))[int(key)]
 
     def elements(self, length: int) -> list["Place"]:

@@ -108,8 +108,16 @@ class Mesh(Section):
     data: int = option(
         -1, "Devices over which the batch is split; -1 takes all that are left.", at_least=-1
     )
-    fsdp: int = option(1, "Devices over which parameters are split.", at_least=1)
-    tensor: int = option(1, "Devices over which single layers are split.", at_least=1)
+    fsdp: int = option(
+        1,
+        "Further devices over which the batch is split. Parameters are whole on each, so far.",
+        at_least=1,
+    )
+    tensor: int = option(
+        1,
+        "Devices over which single layers will be split; so far they all do the same.",
+        at_least=1,
+    )
 
 
 @dataclass(frozen=True)

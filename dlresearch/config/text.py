@@ -103,7 +103,8 @@ def _section_or_component(text: str, place: Place) -> Any:
     if written is None or not place.is_component:
         return _literal(text)
     content = {"name": written["name"]}
-    return content | _pairs(written["call"] or "()", "=", place, content)
+    arguments = _pairs(written["call"] or "()", "=", place, content)
+    return {**content, **arguments} if isinstance(arguments, Mapping) else text
 
 
 def _pairs(text: str, separator: str, place: Place, node: Mapping[str, Any] | None = None) -> Any:
@@ -127,8 +128,11 @@ def _pairs(text: str, separator: str, place: Place, node: Mapping[str, Any] | No
 def _without(text: str, brackets: str) -> str | None:
     """What stands between the brackets around the whole text, None where there are none."""
     if text and text[0] in brackets and text[-1] == _CLOSING[text[0]]:
-        depth = 0
+        depth, quote = 0, ""
         for i, character in enumerate(text):
+            if quote or character in "'\"":
+                quote = "" if character == quote else quote or character
+                continue
             depth += (character in _CLOSING) - (character in _CLOSING.values())
             if depth == 0:
                 return text[1:-1] if i == len(text) - 1 else None

@@ -1,5 +1,6 @@
 """From a filled-in config to a frozen `Experiment`: mistakes are found before anything runs."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,9 @@ def _check_step(experiment: Experiment) -> None:
             f"config.accumulate: {experiment.accumulate} does not divide "
             f"config.batch_size={experiment.batch_size}"
         )
+    if experiment.seed >= 2**32:
+        # jax.random.key keeps the lowest 32 bits only: larger seeds would repeat smaller ones.
+        raise UserError(f"config.seed: must be below 2**32, got {experiment.seed}")
     if experiment.average.decay >= 1:
         raise UserError(f"config.average.decay: must be below 1, got {experiment.average.decay}")
     if experiment.mesh.data == 0:
@@ -43,10 +47,13 @@ def _check_step(experiment: Experiment) -> None:
 
 
 def _check_optimizer(optimizer: Optimizer, path: str) -> None:
+    for name in ("learning_rate", "weight_decay"):
+        if getattr(optimizer, name) == math.inf:
+            raise UserError(f"{path}.{name}: must be finite")
     if optimizer.clip_norm == 0:
         raise UserError(f"{path}.clip_norm: 0 would stop training; use None for no clipping")
     for i, (_, factor) in enumerate(optimizer.learning_rate_factors):
-        if not factor >= 0:
+        if not 0 <= factor < math.inf:
             raise UserError(f"{path}.learning_rate_factors.{i}: must be at least 0, got {factor}")
     patterns = {
         "decay_patterns": optimizer.decay_patterns,

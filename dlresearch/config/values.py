@@ -1,6 +1,5 @@
 """Values checked against the type their place expects, and made that type where it is safe."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from types import NoneType
@@ -62,9 +61,8 @@ def coerce_section(value: Any, section: type[Section], place: Place) -> Section:
 def _allowed(value: Any, option: Any, path: str) -> Any:
     if option.choices:
         _one_of(value, option.choices, path)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{path}: must be finite, got {value}")
-    if option.at_least is not None and value is not None and value < option.at_least:
+    # Written so that nan is refused as well.
+    if option.at_least is not None and value is not None and not value >= option.at_least:
         raise UserError(f"{path}: must be at least {option.at_least}, got {value}")
     if isinstance(value, Duration) and value.amount == 0:
         raise UserError(f"{path}: must be more than 0, got '{value}'")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Shaped
 
-from dlresearch.errors import UserError, suggest
+from dlresearch.errors import UserError, located, suggest
 
 Batch: TypeAlias = dict[str, Array]
 Images: TypeAlias = Shaped[Array, "batch height width channel"]
@@ -24,10 +24,19 @@ class Augmentation(Protocol):
     def __call__(self, key: Key[Array, ""], batch: Batch) -> Batch: ...
 
 
-def apply_all(augmentations: Sequence[Augmentation], key: Key[Array, ""], batch: Batch) -> Batch:
-    """Apply augmentations in order, each with `key` folded with its position."""
+def apply_all(
+    augmentations: Sequence[Augmentation],
+    key: Key[Array, ""],
+    batch: Batch,
+    path: str = "config.data.augmentations",
+) -> Batch:
+    """Apply augmentations in order, each with `key` folded with its position.
+
+    `path` is where they stand in the config, for messages.
+    """
     for position, augmentation in enumerate(augmentations):
-        batch = augmentation(jax.random.fold_in(key, position), batch)
+        with located(f"{path}.{position}"):
+            batch = augmentation(jax.random.fold_in(key, position), batch)
     return batch
 
 

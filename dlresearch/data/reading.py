@@ -74,8 +74,13 @@ def for_device(key: str, array: np.ndarray) -> np.ndarray:
     """The array with 32 bits where it has 64.
 
     Raises:
-      UserError: an integer that needs 64 bits.
+      UserError: no numbers, or an integer that needs 64 bits.
     """
+    if not _is_numbers(array):
+        raise UserError(
+            f"{key!r} is of type {array.dtype}, which no device can hold; leave it out with select,"
+            " or make it numbers with a transform"
+        )
     to = _DEVICE_TYPES.get(array.dtype)
     if to is None:
         return array
@@ -118,12 +123,16 @@ def _stack(source: Source, indices: Sequence[int] | np.ndarray, examples: list[E
 
 def _array(key: str, value: Any, source: Source, index: int) -> np.ndarray:
     array = np.asarray(value)
-    if array.dtype.kind not in "biuf" and array.dtype.kind != "V":  # V: bfloat16 and its like
+    if not _is_numbers(array):
         raise UserError(
             f"{key!r} of {name_of(source, index)} is {type(value).__name__}, which no device can"
             " hold; leave it out with select, or make it numbers with a transform"
         )
     return array
+
+
+def _is_numbers(array: np.ndarray) -> bool:
+    return array.dtype.kind in "biufV"  # V: bfloat16 and its like
 
 
 def mismatch(key: str, first: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) -> UserError:

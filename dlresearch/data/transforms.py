@@ -76,11 +76,12 @@ class Rename:
         self.names = names
 
     def __call__(self, example: Example, rng: Rng = None) -> Example:
-        renamed = {k: v for k, v in example.items() if k not in self.names}
-        for old, new in self.names.items():
+        values = [(new, _value(example, old, "rename")) for old, new in self.names.items()]
+        renamed = {key: value for key, value in example.items() if key not in self.names}
+        for new, value in values:
             if new in renamed:
                 raise UserError(f"rename: the example has two values for {new!r}")
-            renamed[new] = _value(example, old, "rename")
+            renamed[new] = value
         return renamed
 
 

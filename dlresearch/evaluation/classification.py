@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from dlresearch.errors import UserError
 from dlresearch.evaluation.evaluator import Summed
 from dlresearch.tasks import Batch, require
 
@@ -23,13 +24,23 @@ class ClassificationEvaluator(Summed):
 
     def __init__(self, labels: str = "label", top_k: int = 1):
         super().__init__()
+        if top_k < 1:
+            raise UserError(f"top_k={top_k}: must be at least 1")
         self.labels = labels
         self.top_k = top_k
 
     def update(self, outputs: Float[Array, "batch classes"], batch: Batch) -> dict[str, Array]:
-        labels = require(batch, self.labels, "config.evaluators: labels")
+        labels = require(batch, self.labels, "labels")
         mask = batch["mask"]
         logits = outputs.astype(jnp.float32)
+        classes = logits.shape[-1]
+        if logits.shape[:-1] != labels.shape or classes == 1:
+            raise UserError(
+                f"the model gives {list(logits.shape)} and labels are {list(labels.shape)}; it"
+                " takes one output for each class and example"
+            )
+        if self.top_k > classes:
+            raise UserError(f"top_k={self.top_k}: there are {classes} classes")
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         sums = {
             "examples": jnp.sum(mask),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dlresearch.errors import UserError
 from dlresearch.evaluation.evaluator import Summed
 from dlresearch.tasks import Batch, require
 
@@ -23,8 +24,13 @@ class RegressionEvaluator(Summed):
         self.target = target
 
     def update(self, outputs: Float[Array, "batch 1"], batch: Batch) -> dict[str, Array]:
-        target = require(batch, self.target, "config.evaluators: target")
+        target = require(batch, self.target, "target")
         mask = batch["mask"]
+        if outputs.shape != (*target.shape, 1):
+            raise UserError(
+                f"the model gives {list(outputs.shape)} and targets are {list(target.shape)}; it"
+                " takes one output for each example"
+            )
         error = jnp.where(mask, outputs[:, 0].astype(jnp.float32) - target, 0.0)
         target = jnp.where(mask, target, 0.0)
         return {

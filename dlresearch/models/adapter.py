@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen, nnx
 from flax.core import unfreeze
+from flax.errors import ScopeParamShapeError
 from jax.core import Tracer
 from jaxtyping import Array, Key
 
@@ -141,11 +142,17 @@ class LinenModel:
     ) -> tuple[Any, Tree]:
         rngs = None if key is None else self._streams(key)
         variables, flag = {"params": params, **state}, self._flag(train)
-        if not (train and state):
-            return self.module.apply(variables, *inputs, rngs=rngs, **flag), state
-        outputs, new_state = self.module.apply(
-            variables, *inputs, rngs=rngs, mutable=list(state), **flag
-        )
+        changes = list(state) if train else []
+        try:
+            outputs, new_state = self.module.apply(
+                variables, *inputs, rngs=rngs, mutable=changes, **flag
+            )
+        except ScopeParamShapeError as error:
+            shapes = ", ".join(str(list(each.shape)) for each in inputs)
+            raise UserError(
+                f"its parameters do not fit an input {shapes}; it was made for examples of another"
+                f" shape ({str(error).split(' (https')[0]})"
+            ) from error
         return outputs, {**state, **new_state}
 
     def _flag(self, train: bool) -> dict[str, Any]:

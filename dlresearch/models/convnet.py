@@ -9,7 +9,16 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from dlresearch.errors import UserError, suggest
-from dlresearch.models.layers import Norm, activation, halve_by_max, norm
+from dlresearch.models.layers import (
+    Activation,
+    Norm,
+    activation,
+    check_dropout,
+    check_sizes,
+    check_types,
+    halve_by_max,
+    norm,
+)
 
 Head = Literal["mean", "flatten"]
 
@@ -25,7 +34,7 @@ class ConvNet(nn.Module):
       convs_per_stage: convolutions in a stage.
       kernel_size: height and width of every convolution.
       norm: `none`, `batch` or `layer` (over channels).
-      activation: one of `layers.ACTIVATIONS`.
+      activation: between layers.
       head: `mean` averages over positions, `flatten` keeps them (and so fixes the image size).
       hidden: sizes of dense layers between the head and the output.
       dropout: share of units set to zero in training, before each dense layer.
@@ -38,12 +47,24 @@ class ConvNet(nn.Module):
     convs_per_stage: int = 2
     kernel_size: int = 3
     norm: Norm = "batch"
-    activation: str = "relu"
+    activation: Activation = "relu"
     head: Head = "mean"
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        check_sizes(
+            num_outputs=self.num_outputs,
+            widths=self.widths,
+            convs_per_stage=self.convs_per_stage,
+            kernel_size=self.kernel_size,
+            hidden=self.hidden,
+        )
+        check_dropout(self.dropout)
+        check_types(dtype=self.dtype, param_dtype=self.param_dtype)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -53,6 +74,11 @@ class ConvNet(nn.Module):
         if self.head not in get_args(Head):
             raise UserError(
                 f"no head is called {self.head!r}; {suggest(self.head, get_args(Head))}"
+            )
+        if images.ndim != 4:
+            raise UserError(
+                f"convnet reads images [batch, height, width, channel], not an array"
+                f" {list(images.shape)}"
             )
         if min(images.shape[1:3]) < 2 ** len(self.widths):
             raise UserError(

@@ -1,4 +1,4 @@
-"""Choices by name that several models share."""
+"""Choices by name that several models share, and checks of what they are given."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -6,13 +6,15 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from dlresearch.errors import UserError, suggest
 
-ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+Activation = Literal["elu", "gelu", "leaky_relu", "relu", "silu", "tanh"]
+ACTIVATIONS: Mapping[Activation, Callable[[Array], Array]] = MappingProxyType(
     {
         "elu": jax.nn.elu,
         "gelu": jax.nn.gelu,
@@ -25,11 +27,35 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
 Norm = Literal["none", "batch", "layer"]
 
 
-def activation(name: str) -> Callable[[Array], Array]:
+def activation(name: Activation) -> Callable[[Array], Array]:
     """The activation function called `name`; raises UserError for an unknown one."""
     if name not in ACTIVATIONS:
         raise UserError(f"no activation is called {name!r}; {suggest(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]
+
+
+def check_sizes(**sizes: int | tuple[int, ...]) -> None:
+    """Raises UserError for a size below 1."""
+    for name, size in sizes.items():
+        if any(each < 1 for each in np.ravel(size)):
+            raise UserError(f"{name}={size}: must be at least 1")
+
+
+def check_dropout(share: float) -> None:
+    """Raises UserError for a share of units that is not in [0, 1)."""
+    if not 0 <= share < 1:
+        raise UserError(f"dropout={share} is not in [0, 1)")
+
+
+def check_types(**types: DTypeLike) -> None:
+    """Raises UserError for what is no floating-point type."""
+    for name, type_ in types.items():
+        try:
+            known = jnp.issubdtype(jnp.dtype(type_), jnp.floating)
+        except TypeError:
+            known = False
+        if not known:
+            raise UserError(f"{name}={type_}: use float32, bfloat16 or float16")
 
 
 def halve_by_max(

@@ -7,7 +7,15 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
-from dlresearch.models.layers import Norm, activation, norm
+from dlresearch.models.layers import (
+    Activation,
+    Norm,
+    activation,
+    check_dropout,
+    check_sizes,
+    check_types,
+    norm,
+)
 
 
 class MLP(nn.Module):
@@ -16,7 +24,7 @@ class MLP(nn.Module):
     Attributes:
       num_outputs: size of the last layer.
       hidden: sizes of the layers before it; `()` makes a linear model.
-      activation: one of `layers.ACTIVATIONS`.
+      activation: between layers.
       dropout: share of hidden units set to zero in training.
       norm: `none`, `batch` or `layer`, before the activation.
       dtype: of the computation; the last layer always computes in float32.
@@ -25,11 +33,17 @@ class MLP(nn.Module):
 
     num_outputs: int
     hidden: tuple[int, ...] = (128,)
-    activation: str = "relu"
+    activation: Activation = "relu"
     dropout: float = 0.0
     norm: Norm = "none"
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        check_sizes(num_outputs=self.num_outputs, hidden=self.hidden)
+        check_dropout(self.dropout)
+        check_types(dtype=self.dtype, param_dtype=self.param_dtype)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

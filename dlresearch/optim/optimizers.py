@@ -18,6 +18,7 @@ import optax
 from jaxtyping import Array, PyTree
 from optax import contrib
 
+from dlresearch.errors import UserError
 from dlresearch.optim.patterns import path_of
 
 Rate: TypeAlias = optax.Schedule | float
@@ -36,6 +37,7 @@ def sgd(
 
     The velocity holds gradients and not steps, as in Sutskever et al. 2013 but for the rate.
     """
+    _check_rates(momentum=momentum)
     return optax.chain(
         optax.add_decayed_weights(weight_decay, decay_mask),
         optax.sgd(learning_rate, momentum or None, nesterov),
@@ -52,6 +54,7 @@ def adam(
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
     """Kingma and Ba 2015, arXiv:1412.6980, algorithm 1."""
+    _check_rates(b1=b1, b2=b2)
     return optax.chain(
         optax.add_decayed_weights(weight_decay, decay_mask),
         optax.adam(learning_rate, b1, b2, eps),
@@ -68,6 +71,7 @@ def adamw(
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    _check_rates(b1=b1, b2=b2)
     return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=decay_mask)
 
 
@@ -86,6 +90,7 @@ def rmsprop(
     `centered` takes the variance of g for v (Graves 2013, arXiv:1308.0850, eq. 39); `momentum` is
     applied to the steps.
     """
+    _check_rates(decay=decay, momentum=momentum)
     return optax.chain(
         optax.add_decayed_weights(weight_decay, decay_mask),
         optax.rmsprop(
@@ -114,6 +119,7 @@ def lars(
     Biases and normalisation scales (one axis or none) have no trust ratio, as large-batch recipes
     do it. The learning rate is applied before the momentum.
     """
+    _check_rates(momentum=momentum)
     return optax.lars(
         learning_rate,
         weight_decay,
@@ -136,6 +142,7 @@ def lamb(
     eps: float = 1e-6,
 ) -> optax.GradientTransformation:
     """Adam with a trust ratio by parameter (You et al. 2020, arXiv:1904.00962, algorithm 2)."""
+    _check_rates(b1=b1, b2=b2)
     return optax.lamb(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=decay_mask)
 
 
@@ -148,6 +155,7 @@ def lion(
     b2: float = 0.99,
 ) -> optax.GradientTransformation:
     """The sign of a mean of gradients (Chen et al. 2023, arXiv:2302.06675, program 1)."""
+    _check_rates(b1=b1, b2=b2)
     return optax.lion(learning_rate, b1, b2, weight_decay=weight_decay, mask=decay_mask)
 
 
@@ -172,6 +180,7 @@ def muon(
     times the rate, like Adam's, so that both share one learning rate (Liu et al. 2025,
     arXiv:2502.16982, eq. 4).
     """
+    _check_rates(beta=beta, b1=b1, b2=b2)
 
     def labels(params: PyTree) -> PyTree[str]:
         return jax.tree_util.tree_map_with_path(
@@ -196,6 +205,13 @@ def muon(
         },
         labels,
     )
+
+
+def _check_rates(**rates: float) -> None:
+    """Refuses decay rates of moments that would let them grow without end."""
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise UserError(f"{name}={rate} is not in [0, 1)")
 
 
 def _is_matrix(path: str, leaf: Array) -> bool:

@@ -27,7 +27,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
     if int(np.prod(list(sizes.values()))) != devices:
         raise UserError(
             f"config.mesh: data={data}, fsdp={fsdp}, tensor={tensor} does not arrange the"
-            f" {devices} devices of this run"
+            f" {devices} devices of this run; their product must be {devices}"
         )
     # Explicit axes, the default of `jax.make_mesh`, make embeddings and scans raise.
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -2,8 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
+
+from dlresearch.errors import UserError
 
 
 def set_up(compilation_cache: str | None = None, deterministic: bool = False) -> str:
@@ -16,6 +19,9 @@ def set_up(compilation_cache: str | None = None, deterministic: bool = False) ->
 
     Returns:
       One line on which way was taken, for the log.
+
+    Raises:
+      UserError: there is no device of the kind that `JAX_PLATFORMS` asks for.
     """
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
@@ -30,11 +36,25 @@ def set_up(compilation_cache: str | None = None, deterministic: bool = False) ->
     cluster = _cluster()
     if cluster:
         jax.distributed.initialize()
-    devices = jax.devices()
+    devices = _devices()
     where = f"{len(devices)} x {devices[0].device_kind}"
     if cluster:
         return f"process {jax.process_index()} of {jax.process_count()} ({cluster}), {where}"
     return f"one process, {where}"
+
+
+def _devices() -> list[Any]:
+    try:
+        return jax.devices()
+    # RuntimeError says so; without the plugin of a GPU, JAX 0.10 fails an assertion of its own.
+    except (RuntimeError, AssertionError) as error:
+        platforms = os.environ.get("JAX_PLATFORMS")
+        if not platforms:
+            raise
+        raise UserError(
+            f"JAX_PLATFORMS={platforms}: JAX finds no such device here; install JAX for it, or"
+            " unset the variable to take what there is"
+        ) from error
 
 
 def _cluster() -> str | None:

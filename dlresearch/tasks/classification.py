@@ -47,6 +47,8 @@ class Classification(Supervised):
                 "config.task.num_classes: the training source does not say how many classes there"
                 " are; set it"
             )
+        if num_classes < 1:
+            raise UserError(f"config.task.num_classes: {num_classes} is not at least 1")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"config.task.label_smoothing: {label_smoothing} is not in [0, 1)")
         super().__init__(make_model(num_outputs=num_classes), inputs)
@@ -56,17 +58,22 @@ class Classification(Supervised):
 
     def check(self, examples: Mapping[str, np.ndarray]) -> None:
         if self.labels in examples:
-            check_labels(examples[self.labels], self.num_classes, "config.data.source")
+            check_labels(examples[self.labels], self.num_classes, repr(self.labels))
 
     def losses(
         self, outputs: Float[Array, "batch classes"], batch: Batch
     ) -> tuple[Float[Array, " batch"], dict[str, Float[Array, " batch"]]]:
         labels = require(batch, self.labels, "config.task.labels")
+        if not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise UserError(
+                f"config.task.labels: {self.labels!r} is {labels.dtype}; classes are integers"
+            )
         logits = outputs.astype(jnp.float32)
         if logits.shape != (*labels.shape, self.num_classes):
             raise UserError(
-                f"config.model: its output has shape {logits.shape}, and {self.num_classes} classes"
-                f" of {labels.shape[0]} examples need {(*labels.shape, self.num_classes)}"
+                f"config.model: its output has shape {logits.shape}; labels of shape"
+                f" {labels.shape} in {self.num_classes} classes need"
+                f" {(*labels.shape, self.num_classes)}"
             )
         targets = optax.smooth_labels(
             jax.nn.one_hot(labels, self.num_classes), self.label_smoothing

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 from jaxtyping import Array, PyTree, UInt32
 from orbax.checkpoint import checkpoint_managers
 
@@ -26,6 +25,7 @@ from dlresearch.errors import UserError
 from dlresearch.training.console import say
 
 _STATE, _DESCRIPTION = "state", "description"
+_DAMAGED = "damaged"
 
 
 class DamagedCheckpoint(Exception):
@@ -57,9 +57,6 @@ class Checkpoints:
         self._folder = folder.resolve()
         self._score = score
         self._checksums = jax.jit(lambda leaves: [_checksum(leaf) for leaf in leaves])
-        verbosity = logging.get_verbosity()
-        if read_only:
-            logging.set_verbosity(logging.ERROR)  # Orbax warns three times of what was asked for
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -74,7 +71,6 @@ class Checkpoints:
                 _DESCRIPTION: ocp.JsonCheckpointHandler(),
             },
         )
-        logging.set_verbosity(verbosity)
 
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints, oldest first."""
@@ -165,10 +161,11 @@ class Checkpoints:
             except DamagedCheckpoint as damage:
                 aside = self._put_aside(step)
                 say(f"checkpoint {step} is damaged ({damage}); moved to {aside}")
-        if steps:
+        if damaged := list((self._folder / _DAMAGED).glob("*")):
+            # Also when they were put aside by an earlier start: to begin anew is the user's choice.
             raise UserError(
-                f"{self._folder}: all {len(steps)} checkpoints are damaged; take another --workdir"
-                " to start from step 0"
+                f"{self._folder}: all {len(damaged)} checkpoints are damaged; take another"
+                " --workdir to start from step 0"
             )
         return None
 
@@ -185,7 +182,7 @@ class Checkpoints:
         return body
 
     def _put_aside(self, step: int) -> Path:
-        aside = self._folder / "damaged"
+        aside = self._folder / _DAMAGED
         if jax.process_index() == 0:
             aside.mkdir(exist_ok=True)
             number = 0
@@ -245,7 +242,8 @@ def _check_same_arrays(
     wanted = {
         path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in _leaves(abstract_state).items()
     }
-    for path in sorted({*saved, *wanted}):
+    # Parameters before the optimizer's copies of their shapes: they are what a user knows.
+    for path in sorted({*saved, *wanted}, key=lambda path: ("/params/" not in path, path)):
         if saved.get(path) == wanted.get(path):
             continue
         there = _describe(*saved[path]) if path in saved else "nothing"

@@ -83,6 +83,14 @@ def table(rows: Mapping[str, float]) -> str:
     return "\n".join(f"  {name:<{width}}  {value:.6g}" for name, value in rows.items())
 
 
+def with_prefix(value: float, unit: str) -> str:
+    """`430 MFLOP`, `64.2 TFLOP/s`: three digits and the SI prefix that suits."""
+    for prefix, factor in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
 def duration(seconds: float) -> str:
     """`42s`, `3m05s`, `2h07m`."""
     whole = round(seconds)

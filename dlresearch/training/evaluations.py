@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from dlresearch.config import Component, Duration, Experiment, build
 from dlresearch.config.schema import Evaluator as EvaluatorOptions
 from dlresearch.data import evaluation_batches, load_all
-from dlresearch.errors import UserError
+from dlresearch.errors import UserError, located, suggest
 from dlresearch.evaluation import Evaluator, Predict
 from dlresearch.parallel import process_rows, put_batch
 from dlresearch.tasks import Batch, Task, Variables
@@ -24,6 +24,7 @@ class Evaluation:
       every: steps between two evaluations.
       at_start: also at step 0.
       resident: keep the batches on the device from the first evaluation on.
+      best: the metric, with the evaluation's name, that `config.checkpoint.best` expects of it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Evaluation:
     every: int
     at_start: bool
     resident: bool
+    best: str | None = None
     _kept: list[Batch] = field(default_factory=list)
 
     def due(self, step: int, total: int) -> bool:
@@ -43,13 +45,23 @@ class Evaluation:
 
     def run(self, predict: Predict, variables: Variables) -> dict[str, float]:
         """The metrics, named `evaluation/metric`."""
-        metrics = self.evaluator.run(predict, variables, self._batches())
-        return {f"{self.name}/{name}": value for name, value in metrics.items()}
+        return self._run(predict, variables, self._batches())
 
     def run_on_one_batch(self, predict: Predict, variables: Variables) -> dict[str, float]:
         """As `run`, on the first batch only: to see that it works."""
-        metrics = self.evaluator.run(predict, variables, islice(self._batches(), 1))
-        return {f"{self.name}/{name}": value for name, value in metrics.items()}
+        return self._run(predict, variables, islice(self._batches(), 1))
+
+    def _run(
+        self, predict: Predict, variables: Variables, batches: Iterator[Batch]
+    ) -> dict[str, float]:
+        with located(f"config.evaluators.{self.name}"):
+            metrics = self.evaluator.run(predict, variables, batches)
+        named = {f"{self.name}/{name}": value for name, value in metrics.items()}
+        if self.best is not None and self.best not in named:
+            raise UserError(
+                f"config.checkpoint.best: there is no {self.best!r}; {suggest(self.best, named)}"
+            )
+        return named
 
     def _batches(self) -> Iterator[Batch]:
         if self._kept:
@@ -76,6 +88,12 @@ def make_evaluations(
     task: Task,
 ) -> dict[str, Evaluation]:
     """The evaluations of a config, by name."""
+    best = experiment.checkpoint.best
+    if best is not None and best.split("/")[0] not in experiment.evaluators:
+        raise UserError(
+            f"config.checkpoint.best: {best!r} is no metric of an evaluator; evaluators:"
+            f" {', '.join(experiment.evaluators) or 'none'}"
+        )
     evaluations = {}
     for name, options in experiment.evaluators.items():
         path = f"config.evaluators.{name}"
@@ -98,6 +116,7 @@ def make_evaluations(
             every=max(1, to_steps(options.every)),
             at_start=options.at_start,
             resident=experiment.data.placement == "resident",
+            best=best if best is not None and best.split("/")[0] == name else None,
         )
         process_rows(mesh, evaluations[name].batch_size)
     return evaluations

@@ -1,6 +1,6 @@
 """What can be said of a run without training: shapes, parameters, memory, FLOPs, one real batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 from dlresearch.config import config_hash
 from dlresearch.errors import UserError
 from dlresearch.models import jaxpr_flops
+from dlresearch.training.console import with_prefix
 from dlresearch.training.feed import Feed
 from dlresearch.training.setup import Setup, make_call
 
@@ -25,9 +26,12 @@ def inspect(setup: Setup) -> Iterator[str]:
         f"{len(setup.source):,} training examples, {schedule.total:,} steps of"
         f" {setup.examples_per_step:,}, {schedule.epoch:,.1f} steps an epoch"
     )
-    _check_best(setup)
     for name, evaluation in setup.evaluations.items():
-        yield f"{name}: {len(evaluation.source):,} examples every {evaluation.every:,} steps"
+        yield (
+            f"{len(evaluation.source):,} examples in evaluator {name!r}, every"
+            f" {evaluation.every:,} steps"
+        )
+    yield f"a checkpoint every {schedule.checkpoint:,} steps, a record every {schedule.log:,}"
     yield "\nA batch as the source gives it"
     feed = setup.make_feed()
     feed.start(0)
@@ -39,22 +43,15 @@ def inspect(setup: Setup) -> Iterator[str]:
     for name, params in setup.abstract_state.variables.params.items():
         yield from _parameters(name, params)
     yield "\nA step"
-    yield from _cost(setup, feed, taken)
+    yield from _step(setup, feed, taken)
     feed.close()
+    if setup.evaluations:
+        yield "\nEvaluation"
     variables = setup.evaluation_variables(setup.initial_state().variables)
     for evaluation in setup.evaluations.values():
         metrics = evaluation.run_on_one_batch(setup.predict, variables)
-        yield f"  {evaluation.name}: a batch of {evaluation.batch_size} gives {', '.join(metrics)}"
+        yield f"  a batch of {evaluation.batch_size} gives {_numbers(metrics)}"
     yield "\nNothing found that would fail."
-
-
-def _check_best(setup: Setup) -> None:
-    best = setup.experiment.checkpoint.best
-    if best is not None and best.split("/")[0] not in setup.evaluations:
-        raise UserError(
-            f"config.checkpoint.best: {best!r} is no metric of an evaluator; evaluators:"
-            f" {', '.join(setup.evaluations) or 'none'}"
-        )
 
 
 def _values(values: np.ndarray) -> str:
@@ -73,18 +70,33 @@ def _parameters(player: str, params: Any) -> Iterator[str]:
     yield f"  {player}: {sum(leaf.size for _, leaf in rows):,} parameters"
 
 
-def _cost(setup: Setup, feed: Feed, taken: Any) -> Iterator[str]:
+def _step(setup: Setup, feed: Feed, taken: Any) -> Iterator[str]:
+    """What a step costs, and what the first one gives."""
     call = jax.jit(make_call(setup.step, feed.pick, 1), donate_argnums=0)
     traced = call.trace(setup.abstract_state, feed.resident, taken)
-    yield f"  {jaxpr_flops(traced.jaxpr):,.4g} FLOPs in matrix products and convolutions"
+    flops = with_prefix(jaxpr_flops(traced.jaxpr), "FLOP")
+    yield f"  {flops} in matrix products and convolutions"
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.abstract_state))
     yield f"  {_mebibytes(state)} of parameters, optimizer state and averages"
     if feed.resident:
         resident = sum(leaf.nbytes for leaf in jax.tree.leaves(feed.resident))
         yield f"  {_mebibytes(resident)} of resident examples on each device"
-    memory = traced.lower().compile().memory_analysis()
+    compiled = traced.lower().compile()
+    memory = compiled.memory_analysis()
     if memory is not None:
         yield f"  {_mebibytes(memory.temp_size_in_bytes)} for activations and other temporaries"
+    _, recorded = compiled(setup.initial_state(), feed.resident, taken)
+    metrics = recorded.means()
+    if not metrics:
+        raise UserError(
+            "the loss or the gradients of the first step are not finite; look for values that are"
+            " not in the batch above, then at how the model starts"
+        )
+    yield f"  the first one gives {_numbers(metrics)}"
+
+
+def _numbers(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 def _mebibytes(size: float) -> str:

@@ -17,7 +17,8 @@ from dlresearch.training.checkpoints import Checkpoints, Restored
 from dlresearch.training.console import Progress, duration, say, table
 from dlresearch.training.evaluations import best_score
 from dlresearch.training.feed import Feed
-from dlresearch.training.records import Records
+from dlresearch.training.records import Records, without_nan
+from dlresearch.training.report import write_report
 from dlresearch.training.setup import Setup, make_call
 from dlresearch.training.state import Recorded, TrainState
 from dlresearch.training.workdir import Workdir, device_name, environment, read_json, write_json
@@ -52,12 +53,19 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
     """
     _check_same_config(setup, workdir, accept_changed_config)
     run = _Run(setup, workdir)
+    if jax.process_index() == 0:  # now that the folder is known to fit, and not before
+        write_json(workdir.config, to_dict(setup.experiment))
+        write_json(workdir.environment, environment({"seed": setup.experiment.seed}))
+        workdir.result.unlink(missing_ok=True)  # of an earlier execution
     try:
         status = run.to_the_end()
     except preemption.Preempted as signal:
         run.save()
         status = "resume"
-        say(f"{signal}: saved step {run.step}; the same command goes on from there")
+        say(
+            f"{signal} during {run.doing}: saved step {run.step}; the same command goes on from"
+            " there"
+        )
     except Diverged as divergence:
         status = "diverged"
         say(f"diverged: {divergence}")
@@ -87,10 +95,12 @@ class _Run:
             write=jax.process_index() == 0,
         )
         self.feed: Feed | None = None
+        self.steps_per_call = setup.steps_per_call
         self.calls: dict[int, Callable[..., Any]] = {}
         self.progress = Progress(self.schedule.total, setup.examples_per_step)
         # (step, what was recorded up to it): fetched when the next one is due, not before.
         self.pending: tuple[int, Recorded] | None = None
+        self.doing = "start-up"  # or evaluation, compilation, training
 
     def to_the_end(self) -> str:
         """All remaining steps; returns the status."""
@@ -110,6 +120,7 @@ class _Run:
             call = self.calls.get(steps) or self._compile(steps, self.feed, taken)
             self.state, recorded = call(self.state, self.feed.resident, taken)
             self.step += steps
+            self.doing = "training"
             ahead.append(recorded.finite_steps)
             if len(ahead) > CALLS_AHEAD:
                 ahead.popleft().block_until_ready()
@@ -141,6 +152,7 @@ class _Run:
             log = step > 0 and (step % self.schedule.log == 0 or step == total)
             if due:
                 self._flush()
+                self.doing = "evaluation"
                 began = time.perf_counter()
                 metrics = self._means(step, recorded) if log else {}
                 variables = self.setup.evaluation_variables(self.state.variables)
@@ -208,7 +220,7 @@ class _Run:
 
     def _steps_of_next_call(self) -> int:
         """As many as fit before something is due, on a grid that a restart meets again."""
-        several = self.setup.steps_per_call
+        several = self.steps_per_call
         if several == 1 or self.step % several:
             return 1
         due = [self.schedule.log, self.schedule.checkpoint]
@@ -218,6 +230,7 @@ class _Run:
 
     def _compile(self, steps: int, feed: Feed, taken: Any) -> Callable[..., Any]:
         began = time.perf_counter()
+        self.doing = "compilation"
         say(f"compiling {'a step' if steps == 1 else f'{steps} steps in one call'} ...")
         call = jax.jit(make_call(self.setup.step, feed.pick, steps), donate_argnums=0)
         traced = call.trace(self.state, feed.resident, taken)
@@ -232,7 +245,7 @@ class _Run:
         return self.seconds_before + time.monotonic() - self.begin
 
     def finish(self, status: str) -> Result:
-        """Close what is open, and write result.json as the last thing."""
+        """Close what is open, write report.html, and result.json as the last thing."""
         if self.feed is not None:
             self.feed.close()
         if status != "failed":
@@ -241,26 +254,23 @@ class _Run:
         self.records.close()
         result = Result(status, self.step, metrics)
         if jax.process_index() == 0:
-            write_json(
-                self.workdir.result,
-                {
-                    "status": status,
-                    "step": self.step,
-                    "metrics": metrics,
-                    "seed": self.setup.experiment.seed,
-                    "wall_seconds": round(self._seconds(), 1),
-                    "device": device_name(),
-                    "config_hash": config_hash(self.setup.experiment),
-                },
-            )
+            content = {
+                "status": status,
+                "step": self.step,
+                "metrics": without_nan(metrics),
+                "seed": self.setup.experiment.seed,
+                "wall_seconds": round(self._seconds(), 1),
+                "device": device_name(),
+                "config_hash": config_hash(self.setup.experiment),
+            }
+            write_report(self.workdir, content)
+            write_json(self.workdir.result, content)
         return result
 
 
 def _check_same_config(setup: Setup, workdir: Workdir, accept_changed: bool) -> None:
-    """Write config.json and environment.json, or make sure that those there are of this run."""
-    config = to_dict(setup.experiment)
     before = read_json(workdir.config)
-    changed = differences(before, config) if before is not None else []
+    changed = [] if before is None else differences(before, to_dict(setup.experiment))
     if changed and not accept_changed and any(workdir.checkpoints.glob("[0-9]*")):
         path, there, here = changed[0]
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -268,9 +278,6 @@ def _check_same_config(setup: Setup, workdir: Workdir, accept_changed: bool) -> 
             f"--workdir: {workdir.path} holds a run with other settings: config.{path} is {there!r}"
             f" there and {here!r} here{more}; take another folder, or --accept_changed_config"
         )
-    if jax.process_index() == 0:
-        write_json(workdir.config, config)
-        write_json(workdir.environment, environment({"seed": setup.experiment.seed}))
 
 
 def summary(result: Result, workdir: Workdir, seconds: float) -> str:

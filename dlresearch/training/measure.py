@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlresearch.models import jaxpr_flops
-from dlresearch.training.console import memory_bytes, peak_flops
+from dlresearch.training.console import memory_bytes, peak_flops, with_prefix
 from dlresearch.training.loop import CALLS_AHEAD
 from dlresearch.training.setup import Setup, make_call
 
@@ -78,6 +78,31 @@ def measure(setup: Setup, calls: int) -> dict[str, float]:
         peak = _matmul_flops()
         figures["matmul_teraflops"] = peak / 1e12
     return {**figures, "utilisation": per_second / peak}
+
+
+def report(figures: Mapping[str, float]) -> str:
+    """What `measure` gives, for a person."""
+    median, low, high = (
+        figures[f"step_milliseconds_{which}"]
+        for which in ("median", "10th_percentile", "90th_percentile")
+    )
+    peak = "the peak in bfloat16 that the vendor gives"
+    if "matmul_teraflops" in figures:
+        best = with_prefix(figures["matmul_teraflops"] * 1e12, "FLOP/s")
+        peak = f"the best float32 matrix product here, {best}"
+    rows = {
+        "compilation": f"{figures['compile_seconds']:.1f} s",
+        "step": f"{median:.3g} ms, the middle 80 % from {low:.3g} to {high:.3g}",
+        "steps in a call": f"{figures['steps_per_call']:.0f}",
+        "throughput": f"{figures['examples_per_second']:,.0f} examples/s",
+        "waiting for data": f"{figures['waiting_for_data']:.1%}",
+        "dispatch": f"{figures['dispatch_microseconds_median']:,.0f} us",
+        "computation": f"{with_prefix(figures['step_gigaflops'] * 1e9, 'FLOP')} a step,"
+        f" {with_prefix(figures['teraflops'] * 1e12, 'FLOP/s')}",
+        "utilisation": f"{figures['utilisation']:.1%} of {peak}",
+        "peak memory": f"{figures['peak_memory_gib']:.2f} GiB",
+    }
+    return "\n".join(f"  {name:<18}{text}" for name, text in rows.items())
 
 
 def _matmul_flops() -> float:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from dlresearch.errors import UserError
+
 
 class Records:
     """The metrics of a run, step by step, on the disk and in memory.
@@ -75,22 +77,32 @@ class Records:
 
 
 def read_records(path: Path) -> dict[int, dict[str, float]]:
-    """The metrics in a .jsonl file by step; a last line that was cut short is left out."""
+    """The metrics in a .jsonl file by step; a last line that was cut short is left out.
+
+    Raises:
+      UserError: another line is no record.
+    """
     rows: dict[int, dict[str, float]] = {}
     if path.exists():
-        for line in path.read_text().splitlines():
+        lines = path.read_text(errors="replace").splitlines()
+        for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-            except ValueError:
-                break
-            step = row.pop("step")
+                step = row.pop("step")
+            except (ValueError, AttributeError, KeyError, TypeError):
+                if number == len(lines):
+                    break
+                raise UserError(
+                    f"{path}:{number}: no record of metrics; restore the file or delete it"
+                ) from None
             rows[step] = {name: math.nan if value is None else value for name, value in row.items()}
     return rows
 
 
+def without_nan(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity and no NaN; `null` is what other readers take for "not a number"."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
 def _line(step: int, metrics: Mapping[str, float]) -> str:
-    # JSON has no infinity and no NaN; `null` is what other readers take for "not a number".
-    finite = {
-        name: value if math.isfinite(value) else None for name, value in sorted(metrics.items())
-    }
-    return json.dumps({"step": step, **finite}) + "\n"
+    return json.dumps({"step": step, **without_nan(dict(sorted(metrics.items())))}) + "\n"

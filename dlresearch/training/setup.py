@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from dlresearch.config import Component, Duration, Experiment, bind, build
 from dlresearch.data import TrainingOrder, apply_all, evaluation_batches
-from dlresearch.errors import UserError, suggest
+from dlresearch.errors import UserError, located, suggest
 from dlresearch.models import Model, functional
 from dlresearch.optim import make_optimizer
 from dlresearch.parallel import make_mesh, process_rows, replicated
@@ -103,7 +104,7 @@ class Setup:
             placement=data.placement,
             workers=data.workers,
             prefetch=data.prefetch,
-            check=self.task.check,
+            check=self._check_examples,
         )
 
     @cached_property
@@ -150,13 +151,18 @@ class Setup:
 
     # --- how they are made ----------------------------------------------------------------------
 
+    def _check_examples(self, examples: Mapping[str, np.ndarray]) -> None:
+        with located("config.data.source"):
+            self.task.check(examples)
+
     def _make_model(
         self, component: Component | None = None, path: str = "config.model", **context: Any
     ) -> Model:
         dtype = jnp.dtype(self.experiment.precision)
         component = self.experiment.model if component is None else component
         constructor, arguments = bind(component, "model", path, dtype=dtype, **context)
-        return functional(constructor, **arguments)
+        with located(path):
+            return _LocatedModel(functional(constructor, **arguments), path)
 
     def _schedule(self) -> Schedule:
         experiment, epoch = self.experiment, self.order.steps_per_epoch
@@ -222,7 +228,8 @@ class Setup:
         )
 
     def _preprocessed(self, batch: dict[str, Array]) -> dict[str, Array]:
-        return apply_all(self.preprocess, jax.random.key(0), batch)  # none of them is random
+        key = jax.random.key(0)  # none of them is random
+        return apply_all(self.preprocess, key, batch, "config.data.preprocess")
 
     def _first_variables(self) -> Variables:
         # All zeros: `init` reads shapes, and what it computes with the values is compiled away.
@@ -239,6 +246,29 @@ class Setup:
             name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in self.batch_shapes.items()
         }
         return self._initial(self._first_variables(), batch)
+
+
+@dataclass(frozen=True)
+class _LocatedModel:
+    """A model whose messages name its place in the config."""
+
+    model: Model
+    path: str
+
+    def init(self, key: Key[Array, ""], *inputs: Array) -> tuple[Any, Any]:
+        with located(self.path):
+            return self.model.init(key, *inputs)
+
+    def apply(
+        self,
+        params: Any,
+        state: Any,
+        *inputs: Array,
+        train: bool,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Any, Any]:
+        with located(self.path):
+            return self.model.apply(params, state, *inputs, train=train, key=key)
 
 
 def _build_all(components: tuple[Component, ...], kind: str, path: str) -> tuple[Any, ...]:

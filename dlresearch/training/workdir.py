@@ -46,6 +46,10 @@ class Workdir:
         return self.path / "result.json"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
@@ -111,14 +115,17 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file; None where there is none.
 
     Raises:
-      UserError: it is there and is not JSON.
+      UserError: it is there and is no JSON object.
     """
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except ValueError:
-        raise UserError(f"{path}: not a JSON file; delete it or restore it") from None
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON file; delete it or restore it")
+    return content
 
 
 def environment(notes: Mapping[str, Any]) -> dict[str, Any]:

@@ -199,8 +199,7 @@ def test_new_entries_of_mappings(changed):
         ),
         (
             "evaluators.tset.every=3",
-            "config.evaluators.tset: there are test; to add 'tset', set"
-            " config.evaluators.tset.name",
+            "config.evaluators.tset: there is no 'tset' among test; to add it, set config",
         ),
         ("evaluators={a.b: {name: other}}", "config.evaluators: a.b cannot be a key"),
         ("duration=5%%", "config.duration: '5%%' is not a duration"),

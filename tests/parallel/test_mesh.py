@@ -21,7 +21,8 @@ for sizes, shape in {(-1, 1, 1): (8, 1, 1), (2, -1, 2): (2, 2, 2), (1, 8, 1): (1
     rows = put_batch(mesh, {"x": np.arange(16.0)})["x"]
     np.testing.assert_array_equal(rows, np.arange(16.0))
     assert rows.addressable_shards[0].data.shape == (16 // batch_shards(mesh),)
-wrong_ones = [lambda: make_mesh(3), lambda: make_mesh(-1, -1), lambda: process_rows(make_mesh(), 12)]
+too_few = lambda: process_rows(make_mesh(), 12)
+wrong_ones = [lambda: make_mesh(3), lambda: make_mesh(-1, -1), too_few]
 for wrong in wrong_ones:
     try:
         wrong()

@@ -99,7 +99,7 @@ def environment(devices: int = 1) -> dict[str, str]:
     }
 
 
-def start(config: Path, workdir: Path, devices: int = 1) -> subprocess.Popen:
+def start(config: Path, workdir: Path, *flags: str, devices: int = 1) -> subprocess.Popen:
     """`python -m dlresearch.train` in a process of its own."""
     command = [
         sys.executable,
@@ -107,6 +107,7 @@ def start(config: Path, workdir: Path, devices: int = 1) -> subprocess.Popen:
         "dlresearch.train",
         f"--config={config}",
         f"--workdir={workdir}",
+        *flags,
     ]
     return subprocess.Popen(
         command,

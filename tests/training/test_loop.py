@@ -111,3 +111,11 @@ def test_eight_devices_draw_the_curve_of_one(tmp_path, name, config):
     for step, metrics in one.items():
         for metric, value in metrics.items():
             assert other[step][metric] == pytest.approx(value, rel=1e-4, abs=1e-5), (step, metric)
+
+
+def test_the_report_shows_every_metric_and_the_config(tmp_path):
+    run(regression_config(), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") >= 5
+    for text in ("completed", "test/rmse", "train/gradient_norm", "darkness", "jaxlib"):
+        assert text in page, text

@@ -1,0 +1,149 @@
+"""What each verb prints and leaves, as a user sees it."""
+
+import importlib
+import json
+import re
+
+import pytest
+from verbs import SMALL, call, process
+
+from dlresearch.cli import VERBS
+
+# Of the network in SMALL: 3x3 convolution from 1 to 4 channels, batch normalisation, 10 classes.
+PARAMETERS = 3 * 3 * 1 * 4 + 2 * 4 + 4 * 10 + 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("verbs")
+    (path / "small.py").write_text(SMALL)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """A run whose best checkpoint is the first, and what was printed."""
+    best = ["--config.checkpoint.best=test/examples", "--config.checkpoint.best_is=lowest"]
+    learning = "--config.optimizer.learning_rate=0.01"
+    answer = call(
+        "train", f"--config={folder}/small.py", f"--workdir={folder}/run", *best, learning
+    )
+    assert (answer.status, answer.err) == (0, "")
+    return answer.out
+
+
+def recorded(folder, step):
+    rows = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    (row,) = [row for row in rows if row["step"] == step]
+    return {name: value for name, value in row.items() if name.startswith("test/")}
+
+
+def test_train_shows_progress_and_result(trained, folder):
+    assert "compiling a step ..." in trained
+    assert re.search(r"step 2/4  train/accuracy \S+  train/loss \S+  test/accuracy", trained)
+    assert "completed at step 4" in trained
+    result = json.loads((folder / "run/result.json").read_text())
+    assert (result["status"], result["step"]) == ("completed", 4)
+    for name, value in result["metrics"].items():
+        assert f"  {name} " in trained and f"{value:.6g}" in trained
+
+
+@pytest.mark.parametrize(("checkpoint", "step"), [("newest", 4), ("best", 4), ("2", 2)])
+def test_evaluate_gives_what_training_recorded(trained, folder, checkpoint, step):
+    answer = call("evaluate", f"--workdir={folder}/run", f"--checkpoint={checkpoint}")
+    assert (answer.status, answer.err) == (0, "")
+    written = folder / f"run/artifacts/evaluation-{step}.json"
+    assert json.loads(written.read_text()) == {"step": step, "metrics": recorded(folder, step)}
+    assert f"step {step}\n" in answer.out and str(written) in answer.out
+    for name, value in recorded(folder, step).items():
+        assert re.search(rf"^  {name} +{value:.6g}$", answer.out, re.M)
+
+
+def test_evaluate_leaves_nothing_else_on_the_terminal(trained, folder):
+    answer = process("dlresearch.cli", "evaluate", f"--workdir={folder}/run")
+    assert (answer.status, answer.err) == (0, "")
+    assert len(answer.out.splitlines()) == 5
+
+
+def test_check_reports_schedule_parameters_memory_and_operations():
+    answer = call("check", "--config=small.py")
+    assert (answer.status, answer.err) == (0, "")
+    for line in (
+        "1,438 training examples, 4 steps of 32, 44.9 steps an epoch",
+        "359 examples in evaluator 'test', every 2 steps",
+        f"model: {PARAMETERS} parameters",
+        "of parameters, optimizer state and averages",
+        "of resident examples on each device",
+        "for activations and other temporaries",
+    ):
+        assert line in answer.out
+    assert re.search(r"Conv_0/kernel +float32 +36 +\[3, 3, 1, 4\]", answer.out)
+    assert re.search(r"image +uint8\[32, 8, 8, 1\]  from 0 to 255, mean ", answer.out)
+    assert re.search(r"\d [kM]FLOP in matrix products and convolutions", answer.out)
+    assert re.search(r"the first one gives accuracy .*, loss [\d.]+", answer.out)
+    assert answer.out.endswith("Nothing found that would fail.\n")
+
+
+def test_benchmark_prints_one_line_of_figures():
+    answer = call("benchmark", "--config=small.py", "--json", "--calls=3")
+    assert (answer.status, answer.err) == (0, "")
+    figures = json.loads(answer.out)
+    assert answer.out.count("\n") == 1 and figures.pop("device")
+    assert all(value > 0 for value in figures.values())
+    assert figures.keys() == {
+        "compile_seconds",
+        "steps_per_call",
+        "step_milliseconds_median",
+        "step_milliseconds_10th_percentile",
+        "step_milliseconds_90th_percentile",
+        "examples_per_second",
+        "waiting_for_data",
+        "dispatch_microseconds_median",
+        "step_gigaflops",
+        "teraflops",
+        "peak_memory_gib",
+        "matmul_teraflops",
+        "utilisation",
+    }
+
+
+def test_benchmark_prints_a_table_for_a_person():
+    answer = call("benchmark", "--config=small.py", "--calls=3")
+    assert (answer.status, answer.err) == (0, "")
+    for pattern in (
+        r"timing 3 calls",
+        r"step +\S+ ms, the middle 80 % from \S+ to \S+",
+        r"throughput +[\d,]+ examples/s",
+        r"utilisation +\S+% of the best float32 matrix product here",
+        r"peak memory +\S+ GiB",
+    ):
+        assert re.search(pattern, answer.out), answer.out
+
+
+def test_command_without_arguments_lists_the_verbs():
+    answer = process("dlresearch.cli")
+    assert (answer.status, answer.err) == (0, "")
+    for verb, what in VERBS.items():
+        assert re.search(rf"^  {verb} +{what}$", answer.out, re.M)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_module_and_help(verb):
+    assert callable(importlib.import_module(f"dlresearch.{verb}").main)
+    answer = call(verb, "--help")
+    assert (answer.status, answer.err) == (0, "")
+    assert answer.out.startswith(f"`dlresearch {verb}`: ")
+    assert f"    dlresearch {verb} --" in answer.out
+    for flag in ("--config ", "--config.SETTING ", "--workdir ", "--compilation_cache "):
+        assert f"\n  {flag}" in answer.out
+
+
+def test_help_shows_the_flags_of_the_verb_alone():
+    answer = process("dlresearch.cli", "evaluate", "--help")
+    assert "--checkpoint" in answer.out and "Default: newest." in answer.out
+    assert "--calls" not in answer.out
