@@ -10,7 +10,7 @@ from dlresearch.config import arguments, component, default_config
 
 
 def get_config(arg=""):
-    args = arguments(arg, epochs=8, seed=0, data_dir=None)
+    args = arguments(arg, epochs=10, seed=0, data_dir=None)
     config = default_config()
     config.seed = args.seed
     config.duration = f"{args.epochs} epochs"
