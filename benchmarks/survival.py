@@ -34,7 +34,7 @@ STEPS = flags.DEFINE_integer("steps", 4000, "Steps of the run.")
 
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax has much to say
-    from runs import classification_config, regression_config
+    from small_runs import classification_config, regression_config
 
     from dlresearch.training.workdir import device_name
 
@@ -56,7 +56,7 @@ def main(_: list[str]) -> None:
 
 
 def survive(config, folder: Path, instants: random.Random) -> dict:
-    from runs import final_state, start, write_config
+    from small_runs import final_state, start, write_config
 
     path = write_config(config, folder / "config.json")
     # Without the cache of compiled programs, so that compiling takes as long as in a first run.

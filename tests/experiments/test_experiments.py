@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from runs import run
+from small_runs import run
 
 from dlresearch.config import component, load
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import classification_config, final_state, run
+from small_runs import classification_config, final_state, run
 
 from dlresearch.errors import UserError
 from dlresearch.training.checkpoints import Checkpoints, DamagedCheckpoint

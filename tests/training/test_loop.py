@@ -4,7 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from runs import classification_config, regression_config, run, start, toy_config, write_config
+from small_runs import (
+    classification_config,
+    regression_config,
+    run,
+    start,
+    toy_config,
+    write_config,
+)
 
 from dlresearch.config import component
 from dlresearch.training.records import read_records

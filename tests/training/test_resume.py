@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import (
+from small_runs import (
     classification_config,
     final_state,
     regression_config,
