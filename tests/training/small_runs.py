@@ -82,6 +82,15 @@ def final_state(config: ConfigDict, path: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(key): np.asarray(leaf) for key, leaf in leaves}
 
 
+def assert_same_run(config: ConfigDict, one: Path, other: Path) -> None:
+    """All arrays of the newest checkpoints, and metrics.jsonl, are the same to the bit."""
+    expected, actual = final_state(config, one), final_state(config, other)
+    assert expected.keys() == actual.keys()
+    for path, values in expected.items():
+        np.testing.assert_array_equal(actual[path], values, err_msg=path)
+    assert (other / "metrics.jsonl").read_bytes() == (one / "metrics.jsonl").read_bytes()
+
+
 def write_config(config: ConfigDict, path: Path) -> Path:
     """The config as a file that --config takes."""
     path.write_text(json.dumps(to_dict(config)))
