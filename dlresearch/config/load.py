@@ -45,7 +45,8 @@ def _file_and_arguments(flag: str) -> tuple[Path, str]:
         if not path.parent.is_dir():
             raise UserError(f"--config={path}: there is no folder {path.parent}")
         others = [str(each) for each in path.parent.glob("*.py")]
-        raise UserError(f"--config={path}: there is no such file; {suggest(str(path), others)}")
+        hint = f"; {suggest(str(path), others)}" if others else ""
+        raise UserError(f"--config={path}: there is no such file{hint}")
     return path, match[2] or ""
 
 
