@@ -48,8 +48,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def process_rows(mesh: Mesh, batch_size: int) -> slice:
+def process_rows(mesh: Mesh, batch_size: int, setting: str = "config.batch_size") -> slice:
     """The rows of a global batch that this process reads.
+
+    Args:
+      setting: where the size comes from, for the message.
 
     Raises:
       UserError: the batch does not divide by the parts of the mesh.
@@ -58,7 +61,7 @@ def process_rows(mesh: Mesh, batch_size: int) -> slice:
     if batch_size % shards:
         lower = batch_size - batch_size % shards
         raise UserError(
-            f"config.batch_size: {batch_size} does not divide by the {shards} devices that share"
+            f"{setting}: {batch_size} does not divide by the {shards} devices that share"
             f" a batch; use {f'{lower} or ' if lower else ''}{lower + shards}"
         )
     indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()

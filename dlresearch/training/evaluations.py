@@ -118,7 +118,7 @@ def make_evaluations(
             resident=experiment.data.placement == "resident",
             best=best if best is not None and best.split("/")[0] == name else None,
         )
-        process_rows(mesh, evaluations[name].batch_size)
+        process_rows(mesh, evaluations[name].batch_size, f"{path}.batch_size")
     return evaluations
 
 

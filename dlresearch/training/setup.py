@@ -73,7 +73,11 @@ class Setup:
         )
         self.examples_per_step = experiment.batch_size * draws_of(self.task)
         process_rows(self.mesh, self.examples_per_step)  # says so if the devices cannot share it
-        process_rows(self.mesh, experiment.batch_size // experiment.accumulate)
+        process_rows(
+            self.mesh,
+            experiment.batch_size // experiment.accumulate,
+            "config.batch_size / config.accumulate",
+        )
         self.order = TrainingOrder(len(self.source), experiment.seed, self.examples_per_step)
         self.schedule = self._schedule()
         self.averages = {**self.task.averages, **self._evaluation_average()}
