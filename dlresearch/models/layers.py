@@ -64,7 +64,8 @@ def halve_by_max(
     """The maximum of each 2x2 block; an odd last row or column is left out.
 
     Equal to `nn.max_pool(images, (2, 2), (2, 2))`, except that equal maxima share their gradient.
-    Written with slices, as XLA's gradient of a windowed maximum is about 40 times slower on CPU.
+    Written with slices, as XLA's gradient of a windowed maximum is about 30 times slower on CPU
+    (128x28x28x32, two cores: 40 ms against 1.2).
     """
     height, width = (size // 2 * 2 for size in images.shape[1:3])
     rows = jnp.maximum(images[:, 0:height:2], images[:, 1:height:2])
