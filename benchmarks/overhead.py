@@ -50,7 +50,7 @@ def loop_seconds(steps: int) -> float:
 
 def bare_seconds(steps: int) -> float:
     """So many calls of the compiled step with the same examples, nothing around them."""
-    from dlresearch.training.setup import make_call
+    from dlresearch.training.call import make_call
 
     setup = tiny_setup(steps)
     feed = setup.make_feed()

@@ -44,18 +44,26 @@ class Duration:
         `steps_per_epoch` may be a fraction (examples / batch size). `total_steps` is the length of
         the run, which percentages need; UserError where it is None for one.
         """
+        exact = self.exact_steps(
+            steps_per_epoch=steps_per_epoch, batch_size=batch_size, total_steps=total_steps
+        )
+        return math.floor(exact + 0.5)
+
+    def exact_steps(
+        self, *, steps_per_epoch: float, batch_size: int, total_steps: int | None
+    ) -> float:
+        """As `steps`, not rounded: an epoch is 22.5 steps where it is."""
         match self.unit:
             case "steps":
-                steps = self.amount
+                return self.amount
             case "epochs":
-                steps = self.amount * steps_per_epoch
+                return self.amount * steps_per_epoch
             case "examples":
-                steps = self.amount / batch_size
+                return self.amount / batch_size
             case "percent":
                 if total_steps is None:
                     raise UserError(f"'{self}': a percentage of the run cannot be used here")
-                steps = self.amount / 100 * total_steps
-        return math.floor(steps + 0.5)
+                return self.amount / 100 * total_steps
 
     def __str__(self) -> str:
         number = str(int(self.amount)) if float(self.amount).is_integer() else repr(self.amount)

@@ -14,6 +14,7 @@ from dlresearch.errors import UserError, located, suggest
 from dlresearch.evaluation import Evaluator, Predict
 from dlresearch.parallel import process_rows, put_batch
 from dlresearch.tasks import Batch, Task, Variables
+from dlresearch.training.every import Every
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Evaluation:
     """An evaluator, its examples and when it is due.
 
     Attributes:
-      every: steps between two evaluations.
+      every: when it is due, beside the end.
       at_start: also at step 0.
       resident: keep the batches on the device from the first evaluation on.
       best: the metric, with the evaluation's name, that `config.checkpoint.best` expects of it.
@@ -34,14 +35,14 @@ class Evaluation:
     batch_size: int
     mesh: Mesh
     task: Task
-    every: int
+    every: Every
     at_start: bool
     resident: bool
     best: str | None = None
     _kept: list[Batch] = field(default_factory=list)
 
     def due(self, step: int, total: int) -> bool:
-        return step == total or (step % self.every == 0 and (step > 0 or self.at_start))
+        return step == total or self.every.due(step) or (step == 0 and self.at_start)
 
     def run(self, predict: Predict, variables: Variables) -> dict[str, float]:
         """The metrics, named `evaluation/metric`."""
@@ -84,7 +85,7 @@ def make_evaluations(
     experiment: Experiment,
     mesh: Mesh,
     transforms: tuple[Any, ...],
-    to_steps: Callable[[Duration], int],
+    every: Callable[[Duration], Every],
     task: Task,
 ) -> dict[str, Evaluation]:
     """The evaluations of a config, by name."""
@@ -113,7 +114,7 @@ def make_evaluations(
             batch_size=options.batch_size or experiment.batch_size,
             mesh=mesh,
             task=task,
-            every=max(1, to_steps(options.every)),
+            every=every(options.every),
             at_start=options.at_start,
             resident=experiment.data.placement == "resident",
             best=best if best is not None and best.split("/")[0] == name else None,

@@ -9,9 +9,10 @@ import numpy as np
 from dlresearch.config import config_hash
 from dlresearch.errors import UserError
 from dlresearch.models import jaxpr_flops
+from dlresearch.training.call import make_call
 from dlresearch.training.console import with_prefix
 from dlresearch.training.feed import Feed
-from dlresearch.training.setup import Setup, make_call
+from dlresearch.training.setup import Setup
 
 
 def inspect(setup: Setup) -> Iterator[str]:
@@ -29,9 +30,10 @@ def inspect(setup: Setup) -> Iterator[str]:
     for name, evaluation in setup.evaluations.items():
         yield (
             f"{len(evaluation.source):,} examples in evaluator {name!r}, every"
-            f" {evaluation.every:,} steps"
+            f" {evaluation.every.period:,.4g} steps"
         )
-    yield f"a checkpoint every {schedule.checkpoint:,} steps, a record every {schedule.log:,}"
+    saves = f"{schedule.checkpoint.period:,.4g}"
+    yield f"a checkpoint every {saves} steps, a record every {schedule.log:,}"
     yield "\nA batch as the source gives it"
     feed = setup.make_feed()
     feed.start(0)

@@ -13,13 +13,15 @@ from dlresearch import preemption
 from dlresearch.config import config_hash, differences, to_dict
 from dlresearch.errors import UserError
 from dlresearch.models import jaxpr_flops
+from dlresearch.training.call import make_call
 from dlresearch.training.checkpoints import Checkpoints, Restored
 from dlresearch.training.console import Progress, duration, say, table
 from dlresearch.training.evaluations import best_score
+from dlresearch.training.every import Every
 from dlresearch.training.feed import Feed
 from dlresearch.training.records import Records, without_nan
 from dlresearch.training.report import write_report
-from dlresearch.training.setup import Setup, make_call
+from dlresearch.training.setup import Setup
 from dlresearch.training.state import Recorded, TrainState
 from dlresearch.training.workdir import Workdir, device_name, environment, read_json, write_json
 
@@ -136,7 +138,7 @@ class _Run:
         return (
             step == total
             or step % self.schedule.log == 0
-            or step % self.schedule.checkpoint == 0
+            or self.schedule.checkpoint.due(step)
             or any(evaluation.due(step, total) for evaluation in self.setup.evaluations.values())
         )
 
@@ -162,7 +164,7 @@ class _Run:
             elif log:
                 self._flush()
                 self.pending = (step, recorded)
-        if step > 0 and (step % self.schedule.checkpoint == 0 or step == total):
+        if step > 0 and (self.schedule.checkpoint.due(step) or step == total):
             self.save()
 
     def _flush(self) -> None:
@@ -223,9 +225,9 @@ class _Run:
         several = self.steps_per_call
         if several == 1 or self.step % several:
             return 1
-        due = [self.schedule.log, self.schedule.checkpoint]
-        due += [evaluation.every for evaluation in self.setup.evaluations.values()]
-        next_due = min((self.step // every + 1) * every for every in due)
+        repeating = [self.schedule.checkpoint, Every(self.schedule.log)]
+        repeating += [evaluation.every for evaluation in self.setup.evaluations.values()]
+        next_due = min(every.next(self.step) for every in repeating)
         return several if self.step + several <= min(next_due, self.schedule.total) else 1
 
     def _compile(self, steps: int, feed: Feed, taken: Any) -> Callable[..., Any]:

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlresearch.models import jaxpr_flops
+from dlresearch.training.call import make_call
 from dlresearch.training.console import memory_bytes, peak_flops, with_prefix
 from dlresearch.training.loop import CALLS_AHEAD
-from dlresearch.training.setup import Setup, make_call
+from dlresearch.training.setup import Setup
 
 
 def measure(setup: Setup, calls: int) -> dict[str, float]:

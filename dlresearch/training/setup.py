@@ -1,6 +1,7 @@
 """From a validated config to the objects of a run; shared by every verb."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,21 +20,29 @@ from dlresearch.optim import make_optimizer
 from dlresearch.parallel import make_mesh, process_rows, replicated
 from dlresearch.tasks import Average, Task, Variables
 from dlresearch.training.evaluations import Evaluation, make_evaluations
+from dlresearch.training.every import Every
 from dlresearch.training.feed import Feed
 from dlresearch.training.state import TrainState, initial_variables
-from dlresearch.training.step import PlayerOptimizer, Step, StepOptions, draws_of, make_step
+from dlresearch.training.step import PlayerOptimizer, StepOptions, draws_of, make_step
 
 EVALUATION_AVERAGE = "evaluation"
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When things happen, in steps."""
+    """When things happen.
+
+    Attributes:
+      total: steps of the run.
+      epoch: steps of an epoch.
+      log: steps between two records; whole, as the step itself starts the means anew.
+      checkpoint: when to save, beside the end.
+    """
 
     total: int
     epoch: float
     log: int
-    checkpoint: int
+    checkpoint: Every
 
 
 class Setup:
@@ -84,18 +93,18 @@ class Setup:
         self.optimizers = self._optimizers()
         self._initial, self.step = make_step(self.task, self._step_options())
         self.evaluations: dict[str, Evaluation] = make_evaluations(
-            experiment, self.mesh, self.transforms, self.to_steps, self.task
+            experiment, self.mesh, self.transforms, self.every, self.task
         )
 
     # --- what the verbs use ---------------------------------------------------------------------
 
     def to_steps(self, duration: Duration | str | int) -> int:
         """A duration of this run in steps."""
-        return Duration.parse(duration).steps(
-            steps_per_epoch=self.order.steps_per_epoch,
-            batch_size=self.examples_per_step,
-            total_steps=self.schedule.total,
-        )
+        return _nearest(self._steps(Duration.parse(duration), self.schedule.total))
+
+    def every(self, duration: Duration) -> Every:
+        """When what has this period is due."""
+        return Every(self._steps(duration, self.schedule.total))
 
     def make_feed(self) -> Feed:
         """The training examples."""
@@ -168,20 +177,21 @@ class Setup:
         with located(path):
             return _LocatedModel(functional(constructor, **arguments), path)
 
+    def _steps(self, duration: Duration, total: int | None) -> float:
+        return duration.exact_steps(
+            steps_per_epoch=self.order.steps_per_epoch,
+            batch_size=self.examples_per_step,
+            total_steps=total,
+        )
+
     def _schedule(self) -> Schedule:
-        experiment, epoch = self.experiment, self.order.steps_per_epoch
-
-        def steps(duration: Duration, total: int | None) -> int:
-            return duration.steps(
-                steps_per_epoch=epoch, batch_size=self.examples_per_step, total_steps=total
-            )
-
-        total = max(1, steps(experiment.duration, None))
+        experiment = self.experiment
+        total = max(1, _nearest(self._steps(experiment.duration, None)))
         return Schedule(
             total=total,
-            epoch=epoch,
-            log=max(1, steps(experiment.log.every, total)),
-            checkpoint=max(1, steps(experiment.checkpoint.every, total)),
+            epoch=self.order.steps_per_epoch,
+            log=max(1, _nearest(self._steps(experiment.log.every, total))),
+            checkpoint=Every(self._steps(experiment.checkpoint.every, total)),
         )
 
     def _evaluation_average(self) -> dict[str, Average]:
@@ -281,23 +291,5 @@ def _build_all(components: tuple[Component, ...], kind: str, path: str) -> tuple
     )
 
 
-def make_call(
-    step: Step, pick: Callable[[dict[str, Array], Any], dict[str, Array]], steps: int
-) -> Callable[[TrainState, dict[str, Array], Any], tuple[TrainState, PyTree]]:
-    """One dispatch: `steps` steps, `(state, resident, taken) -> (state, recorded)`.
-
-    `recorded` is a copy: the state is donated to the next call, and what was recorded is read
-    later.
-    """
-
-    def one(state: TrainState, resident: dict[str, Array], taken: Any):
-        state = step(state, pick(resident, taken))
-        return state, state.recorded
-
-    def several(state: TrainState, resident: dict[str, Array], taken: Any):
-        state, _ = jax.lax.scan(
-            lambda state, taken: (step(state, pick(resident, taken)), None), state, taken, steps
-        )
-        return state, state.recorded
-
-    return one if steps == 1 else several
+def _nearest(steps: float) -> int:
+    return math.floor(steps + 0.5)

@@ -1,0 +1,32 @@
+"""One dispatch to the device: a step, or several of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import Array, PyTree
+
+from dlresearch.training.state import TrainState
+from dlresearch.training.step import Step
+
+
+def make_call(
+    step: Step, pick: Callable[[dict[str, Array], Any], dict[str, Array]], steps: int
+) -> Callable[[TrainState, dict[str, Array], Any], tuple[TrainState, PyTree]]:
+    """One dispatch: `steps` steps, `(state, resident, taken) -> (state, recorded)`.
+
+    `recorded` is a copy: the state is donated to the next call, and what was recorded is read
+    later.
+    """
+
+    def one(state: TrainState, resident: dict[str, Array], taken: Any):
+        state = step(state, pick(resident, taken))
+        return state, state.recorded
+
+    def several(state: TrainState, resident: dict[str, Array], taken: Any):
+        state, _ = jax.lax.scan(
+            lambda state, taken: (step(state, pick(resident, taken)), None), state, taken, steps
+        )
+        return state, state.recorded
+
+    return one if steps == 1 else several
