@@ -7,8 +7,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from dlresearch.config import Component, Duration, Experiment, build
-from dlresearch.config.schema import Evaluator as EvaluatorOptions
+from dlresearch.config import Duration, Experiment, build
 from dlresearch.data import evaluation_batches, load_all
 from dlresearch.errors import UserError, located, suggest
 from dlresearch.evaluation import Evaluator, Predict
@@ -103,7 +102,7 @@ def make_evaluations(
             raise UserError(f"{path}.source: it has no examples")
         evaluations[name] = Evaluation(
             name=name,
-            evaluator=_build_evaluator(options, path),
+            evaluator=build(options, "evaluator", path),
             source=source,
             transforms=transforms
             if options.transforms is None
@@ -121,11 +120,6 @@ def make_evaluations(
         )
         process_rows(mesh, evaluations[name].batch_size, f"{path}.batch_size")
     return evaluations
-
-
-def _build_evaluator(options: EvaluatorOptions, path: str) -> Evaluator:
-    component = Component(options.name, **options.arguments)
-    return build(component, "evaluator", path)
 
 
 def best_score(

@@ -205,7 +205,8 @@ def _gradients(
 
         shapes = jax.eval_shape(part, variables.state, 0)[1]
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        # XLA:CPU runs a convolution inside a loop about 18 times slower than outside of it.
+        # XLA:CPU runs a convolution inside a loop over ten times slower than outside of it
+        # (`benchmarks/gpu.py --small`, last figure).
         unroll = jax.default_backend() == "cpu"
         (state, sums), _ = jax.lax.scan(
             add, (variables.state, zeros), jnp.arange(accumulate), unroll=unroll
