@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from absl import app, flags
@@ -24,6 +25,23 @@ _CIFAR = {
     "data.source": "synthetic(image=(32,32,3), length=50000)",
     "evaluators": "{}",
     "batch_size": "1024",
+}
+# About 15 GiB of temporaries in float32.
+_WIDE = _CIFAR | {
+    "batch_size": "4096",
+    "model": "convnet(widths=(64,128,256), convs_per_stage=3)",
+}
+_SAVINGS = {
+    "all activations kept": {},
+    "remat=dots": {"remat": "dots"},
+    "remat=blocks": {"remat": "blocks"},
+    "accumulate=4": {"accumulate": "4"},
+    "accumulate=4, remat=dots": {"accumulate": "4", "remat": "dots"},
+}
+_COSTS = {
+    "step": ("step_milliseconds_median", "ms"),
+    "peak memory": ("peak_memory_gib", "GiB"),
+    "estimated memory": ("estimated_memory_gib", "GiB"),
 }
 _SMALL = {"batch_size": "8", "data.source": "synthetic(image=(32,32,3), length=64)"}
 
@@ -56,6 +74,17 @@ FIGURES = (
         field="step_milliseconds_median",
         against={"deterministic": "false"},
     ),
+    *(
+        Figure(
+            f"wide cifar10, {saving}: {cost}",
+            f"{unit}, batch 4,096",
+            "experiments/cnn/cifar10.py",
+            _WIDE | overrides,
+            field,
+        )
+        for saving, overrides in _SAVINGS.items()
+        for cost, (field, unit) in _COSTS.items()
+    ),
     Figure(
         "steps in one dispatch",
         "images/s with 10 steps a call over 1, batch 64",
@@ -68,18 +97,24 @@ FIGURES = (
 
 def benchmark(figure: Figure, overrides: dict[str, str]) -> dict:
     settings = figure.overrides | overrides | (_SMALL if SMALL.value else {})
+    return _measured(figure.config, tuple(settings.items()))
+
+
+@cache  # several figures may be of one measurement
+def _measured(config: str, settings: tuple[tuple[str, str], ...]) -> dict:
+    """In a process of its own, as a peak of memory is that of a process."""
     command = [
         sys.executable,
         "-m",
         "dlresearch.benchmark",
-        f"--config={figure.config}",
+        f"--config={config}",
         "--json",
         f"--calls={3 if SMALL.value else 100}",
-        *(f"--config.{path}={value}" for path, value in settings.items()),
+        *(f"--config.{path}={value}" for path, value in settings),
     ]
     outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if outcome.returncode:
-        raise SystemExit(f"{figure.name}: {outcome.stderr.strip()}")
+        raise SystemExit(f"{config} with {dict(settings)}: {outcome.stderr.strip()}")
     return json.loads(outcome.stdout.splitlines()[-1])
 
 

@@ -44,6 +44,8 @@ def page() -> str:
         *_curves(),
         *_overhead(),
         *_survival(),
+        *_faults(),
+        *_augmentations(),
         *_gpu(),
     ]
     return "\n".join(lines) + "\n"
@@ -173,6 +175,67 @@ def _survival() -> Iterator[str]:
                 f" {'identical' if same['metrics'] else 'DIFFERENT'} | {same['steps_twice']} |"
             )
     yield ""
+
+
+def _faults() -> Iterator[str]:
+    yield "## When one of several processes fails"
+    yield ""
+    figures = _read("faults.json")
+    if figures is None:
+        yield "Not measured yet: `python benchmarks/faults.py`."
+        yield ""
+        return
+    yield (
+        "Local processes train one run, and something happens to one of them; seconds until the"
+        " last one has ended, with `--heartbeat_timeout"
+        f"={figures['heartbeat_timeout']}` and, for the hang,"
+        f" `--stall_timeout={figures['stall_timeout']}`"
+        f" ({figures['device']}; `benchmarks/faults.py`). A negative status is a signal: -9 is"
+        " SIGKILL, -6 the end that JAX makes of a process whose peers are silent."
+    )
+    yield ""
+    yield "| what happens | seconds | exit statuses | what is said | the same command |"
+    yield "|---|---|---|---|---|"
+    for name, outcome in figures["scenarios"].items():
+        resumed = {None: "", True: f"resumes from step {outcome['step']}", False: "FAILS"}
+        yield (
+            f"| {name} | {outcome['seconds']:.1f} | {', '.join(map(str, outcome['statuses']))} |"
+            f" {outcome['said']} | {resumed[outcome['resumed']]} |"
+        )
+    yield ""
+
+
+def _augmentations() -> Iterator[str]:
+    yield "## Augmentations"
+    yield ""
+    measured = [each for name in ("", "-gpu") if (each := _read(f"augmentations{name}.json"))]
+    if not measured:
+        yield "Not measured yet: `python benchmarks/augmentations.py`."
+        yield ""
+        return
+    yield (
+        "Images a second of each alone, uint8 with three channels, medians"
+        " (`benchmarks/augmentations.py`)."
+    )
+    yield ""
+    columns = [
+        (figures, size, f"{size}, batch {batch:,}; {figures['device']}")
+        for figures in measured
+        for size, batch in figures["batch"].items()
+    ]
+    yield f"| augmentation | {' | '.join(title for *_, title in columns)} |"
+    yield f"|---|{'---|' * len(columns)}"
+    for name in measured[0]["images_per_second"]:
+        speeds = [
+            figures["images_per_second"].get(name, {}).get(size) for figures, size, _ in columns
+        ]
+        cells = ["" if speed is None else f"{speed:,}" for speed in speeds]
+        yield f"| `{name}` | {' | '.join(cells)} |"
+    yield ""
+    for figures in measured:
+        if figures["note"]:
+            yield f"{figures['device']}: {figures['note']}."
+            yield ""
 
 
 def _gpu() -> Iterator[str]:

@@ -21,12 +21,13 @@ def benchmark(overrides: entry.Overrides) -> int:
     where = entry.set_up(experiment)
 
     from dlresearch.training import Setup
+    from dlresearch.training.console import tell
     from dlresearch.training.measure import measure, report
 
     if not JSON.value:
-        print(f"{where}; timing {CALLS.value} calls ...", flush=True)
+        tell(f"{where}; timing {CALLS.value} calls ...")
     figures = measure(Setup(experiment), CALLS.value)
-    print(json.dumps({"device": where, **figures}) if JSON.value else report(figures))
+    tell(json.dumps({"device": where, **figures}) if JSON.value else report(figures))
     return 0
 
 

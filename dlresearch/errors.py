@@ -1,4 +1,4 @@
-"""What a user's mistake looks like: one line, exit status 2."""
+"""What ends a run with one line instead of a traceback."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,6 +7,20 @@ from difflib import get_close_matches
 
 class UserError(Exception):
     """A mistake in what the user gave us; its message is one line that says what to change."""
+
+
+class Failure(Exception):
+    """What neither the user's settings nor this code is to blame for, such as a full disk; one line
+    and exit status 1.
+    """
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line; with its type where it is none of ours."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, UserError | Failure):
+        return " ".join(str(error).split())
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 @contextmanager

@@ -40,6 +40,14 @@ COMMAND_LINES = {
     "train --config.batch_size --workdir=run": "--config.batch_size needs a value",
     "benchmark --config=small.py --calls=many": "--calls=many: ",
     "benchmark --config=small.py --calls=1": "--calls=1: 1 is not integer >= 3",
+    "check --config=small.py --devices=0": "--devices=0: ",
+    "check --config=small.py --devices=64": "config.batch_size: 32 does not divide by the 64",
+    "check --config=small.py --devices=8 --config.mesh.fsdp=3": "does not arrange the 8 devices",
+    "check --config=small.py --devices=8 --config.mesh.data=2 --config.mesh.fsdp=4"
+    " --config.mesh.rules=((model/Dense_0/kernel,fsdp),)": "config.evaluators.test.batch_size: 359",
+    "check --config=small.py --devices=8 --config.mesh.data=1 --config.mesh.fsdp=8"
+    " --config.mesh.rules=((model/Dense_0/kernel,fsdp),)": "config.mesh.rules.0: 'fsdp' for"
+    " model/Dense_0/kernel [4, 10]: no axis divides by fsdp=8",
 }
 
 
@@ -157,6 +165,9 @@ RANGES = {
     "duration=10%": "'10%' is a part of the run itself; give steps, epochs or examples",
     "average.decay=1": "config.average.decay: must be below 1, got 1.0",
     "mesh.data=0": "config.mesh.data: must be at least 1, or -1 for all devices left, got 0",
+    "mesh.fsdp=0": "config.mesh.fsdp: must be at least 1, or -1 for all devices left, got 0",
+    "mesh.tensor=-2": "config.mesh.tensor: must be at least -1, got -2",
+    "mesh.fsdp_min_size=-1": "config.mesh.fsdp_min_size: must be at least 0, got -1",
     "optimizer.learning_rate=nan": "config.optimizer.learning_rate: must be at least 0, got nan",
     "optimizer.learning_rate=inf": "config.optimizer.learning_rate: must be finite",
     "optimizer.clip_norm=0": "0 would stop training; use None for no clipping",
@@ -173,6 +184,15 @@ RANGES = {
 # What is right by itself and does not go with the rest.
 MISFITS = {
     "mesh.data=2": "config.mesh: data=2, fsdp=1, tensor=1 does not arrange the 1 devices",
+    "mesh.fsdp=-1": "config.mesh: only one of data, fsdp can be -1; give the others a number",
+    "mesh.rules=((Conv_0/kernel,replicated),)": "config.mesh.rules.0: 'Conv_0/kernel' matches no"
+    " whole parameter path; closest of 5: model/Conv_0/kernel",
+    "mesh.rules=(('model/(.*',replicated),)": "config.mesh.rules.0: 'model/(.*' is no regular",
+    "mesh.rules=((model/Dense.*,fspd),)": "config.mesh.rules.0: 'fspd' for model/Dense_0/bias [10]:"
+    " 'fspd' is no way to split an axis; did you mean 'fsdp'?",
+    "mesh.rules=((model/Dense.*,- tensor),)": "config.mesh.rules.0: '- tensor' for"
+    " model/Dense_0/bias [10]: words: 2, axes: 1; write a word for each axis",
+    "mesh.rules=((model/Dense.*kernel,fsdp fsdp),)": "an array is split over fsdp along one axis",
     "task.inputs=images": "config.task.inputs: examples have no 'images'; they have image, label",
     "task.labels=labels": "config.task.labels: examples have no 'labels'; they have image, label",
     "task.inputs=label": "config.model: convnet reads images [batch, height, width, channel]",

@@ -26,7 +26,7 @@ def installed():
 def test_a_signal_is_raised_where_it_is_asked_for(installed, number):
     preemption.check()
     os.kill(os.getpid(), number)
-    assert preemption.requested()
+    assert preemption.received() == number.name
     with pytest.raises(preemption.Preempted, match=number.name):
         preemption.check()
 
@@ -51,3 +51,89 @@ def test_work_gives_back_its_result_or_its_error(installed):
     assert preemption.interruptible(lambda: 42) == 42
     with pytest.raises(ZeroDivisionError):
         preemption.interruptible(lambda: 1 / 0)
+
+
+def agreed(on_place, why="SIGTERM to process 1 of 2"):
+    thread = threading.Thread(target=preemption.agree, args=(on_place, why))
+    thread.start()
+    return thread
+
+
+def places_until_stopped(limit=20) -> int:
+    for passed in range(limit):
+        try:
+            preemption.check()
+        except preemption.Preempted:
+            return passed + 1
+    raise AssertionError("never stopped")
+
+
+def test_processes_stop_at_the_last_place_that_any_of_them_names(installed):
+    preemption.await_agreement()
+    preemption.check()
+    preemption.check()
+    named = []
+    agreed(lambda place: max(named.append(place) or place, 7)).join()
+    assert named == [3]  # the first one that is still to come
+    assert places_until_stopped() == 7 - 2
+    assert preemption.reason() == "SIGTERM to process 1 of 2"
+
+
+def test_a_signal_alone_stops_nothing_where_processes_agree(installed):
+    preemption.await_agreement()
+    os.kill(os.getpid(), signal.SIGTERM)
+    preemption.check()
+    assert preemption.received() == "SIGTERM"
+
+
+def test_nobody_passes_the_next_place_while_the_others_are_asked(installed):
+    preemption.await_agreement()
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask(place: int) -> int:
+        asked.set()
+        answered.wait()
+        return place
+
+    thread = agreed(ask)
+    asked.wait()
+    threading.Timer(0.1, answered.set).start()
+    began = time.monotonic()
+    with pytest.raises(preemption.Preempted):
+        preemption.check()
+    assert time.monotonic() - began >= 0.1
+    thread.join()
+
+
+def test_work_that_can_be_left_behind_is_where_the_process_stops_if_all_are_that_far(installed):
+    preemption.await_agreement()
+    release = threading.Event()
+    named = []
+
+    def ask(place: int) -> int:
+        named.append(place)
+        return place
+
+    threading.Timer(0.1, agreed, (ask,)).start()
+    with pytest.raises(preemption.Preempted):
+        preemption.interruptible(release.wait)
+    release.set()
+    assert named == [1]  # that of its beginning: it need not come to its end
+
+
+def test_work_goes_on_where_another_process_is_further(installed):
+    preemption.await_agreement()
+    release = threading.Event()
+    threading.Timer(0.1, agreed, (lambda place: place + 3,)).start()
+    threading.Timer(0.3, release.set).start()
+    assert preemption.interruptible(release.wait)
+    assert places_until_stopped() == 2  # the work was two places: its beginning and its end
+
+
+def test_progress_counts_places_and_the_time_since(installed):
+    before, _ = preemption.progress()
+    preemption.check()
+    time.sleep(0.05)
+    passed, waited = preemption.progress()
+    assert passed == before + 1
+    assert 0.05 <= waited < 5

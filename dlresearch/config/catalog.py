@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from dlresearch.config.user_code import user_code
@@ -26,9 +27,23 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "augmentation": {
         "flip": "dlresearch.data.augmentations:Flip",
+        "alternating_flip": "dlresearch.data.augmentations:AlternatingFlip",
         "shifted_crop": "dlresearch.data.augmentations:ShiftedCrop",
+        "random_resized_crop": "dlresearch.data.augmentations:RandomResizedCrop",
+        "affine": "dlresearch.data.augmentations:Affine",
         "normalise": "dlresearch.data.augmentations:Normalise",
+        "colour_jitter": "dlresearch.data.augmentations:ColourJitter",
+        "grayscale": "dlresearch.data.augmentations:Grayscale",
+        "solarise": "dlresearch.data.augmentations:Solarise",
+        "posterise": "dlresearch.data.augmentations:Posterise",
+        "autocontrast": "dlresearch.data.augmentations:Autocontrast",
+        "equalise": "dlresearch.data.augmentations:Equalise",
+        "gaussian_blur": "dlresearch.data.augmentations:GaussianBlur",
         "cutout": "dlresearch.data.augmentations:Cutout",
+        "erasing": "dlresearch.data.augmentations:Erasing",
+        "mixup": "dlresearch.data.augmentations:Mixup",
+        "cutmix": "dlresearch.data.augmentations:CutMix",
+        "rand_augment": "dlresearch.data.augmentations:RandAugment",
     },
     "model": {
         "mlp": "dlresearch.models.mlp:MLP",
@@ -70,9 +85,14 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-def names(kind: str) -> list[str]:
-    """The built-in names of a kind, in the order of the catalogue."""
-    return list(CATALOG[kind])
+def names(kind: str, pattern: str = "*") -> list[str]:
+    """The built-in names of a kind, in the order of the catalogue.
+
+    Args:
+      kind: such as `model`.
+      pattern: with the wildcards of a shell, such as `*resnet*`.
+    """
+    return [name for name in CATALOG[kind] if fnmatchcase(name, pattern)]
 
 
 def target_of(component: Named, kind: str, path: str) -> Callable[..., Any]:

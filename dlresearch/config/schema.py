@@ -106,17 +106,33 @@ class Average(Section):
 @dataclass(frozen=True)
 class Mesh(Section):
     data: int = option(
-        -1, "Devices over which the batch is split; -1 takes all that are left.", at_least=-1
+        -1,
+        "Devices over which the batch is split and each of which has all parameters; -1, in one of"
+        " `data`, `fsdp` and `tensor`, takes all that are left.",
+        at_least=-1,
     )
     fsdp: int = option(
         1,
-        "Further devices over which the batch is split. Parameters are whole on each, so far.",
-        at_least=1,
+        "Devices over which the batch is split, and parameters, optimizer state and averages, too.",
+        at_least=-1,
     )
     tensor: int = option(
         1,
-        "Devices over which single layers will be split; so far they all do the same.",
-        at_least=1,
+        "Devices over which single layers are split; they share the examples.",
+        at_least=-1,
+    )
+    rules: tuple[tuple[str, str], ...] = option(
+        (),
+        "Pairs (parameter path pattern, how it is split); the first match counts, before the"
+        " built-in rules. Paths begin with the player: `model/Dense_0/kernel`. How: a word for each"
+        " axis, `-`, `fsdp`, `tensor` or `fsdp+tensor`, such as `- tensor`; or the single word"
+        " `fsdp`, the largest axis that divides, or `replicated`.",
+    )
+    fsdp_min_size: int = option(
+        16384,
+        "Arrays with fewer elements are whole on every device: splitting them costs more messages"
+        " than it saves memory.",
+        at_least=0,
     )
 
 
@@ -154,6 +170,12 @@ class Experiment(Section):
     evaluators: Mapping[str, Evaluator] = option({}, "Evaluators by name, the prefix of metrics.")
     average: Average = option(Average, "Moving average of the parameters for evaluation.")
     accumulate: int = option(1, "Parts into which a batch is split to save memory.", at_least=1)
+    remat: str = option(
+        "none",
+        "What is computed again for the gradient, not kept: `none`; `dots`, all but matrix products"
+        " and convolutions; `blocks`, all but the inputs of a network's blocks.",
+        choices=("none", "dots", "blocks"),
+    )
     precision: str = option(
         "float32",
         "Type of activations; parameters, normalisation statistics and losses stay float32.",

@@ -42,8 +42,11 @@ def _check_step(experiment: Experiment) -> None:
         raise UserError(f"config.seed: must be below 2**32, got {experiment.seed}")
     if experiment.average.decay >= 1:
         raise UserError(f"config.average.decay: must be below 1, got {experiment.average.decay}")
-    if experiment.mesh.data == 0:
-        raise UserError("config.mesh.data: must be at least 1, or -1 for all devices left, got 0")
+    for axis in ("data", "fsdp", "tensor"):
+        if getattr(experiment.mesh, axis) == 0:
+            raise UserError(
+                f"config.mesh.{axis}: must be at least 1, or -1 for all devices left, got 0"
+            )
 
 
 def _check_optimizer(optimizer: Optimizer, path: str) -> None:

@@ -3,11 +3,13 @@ training, loading, and augmentations on the device."""
 
 from dlresearch.data.augmentations import Augmentation, apply_all
 from dlresearch.data.loader import Stream, evaluation_batches, load_all, stream
-from dlresearch.data.order import TrainingOrder
+from dlresearch.data.order import EPOCH, EXAMPLE, TrainingOrder
 from dlresearch.data.source import Arrays, ArraySource, Example, Source, check_labels
 from dlresearch.data.transforms import Transform
 
 __all__ = [
+    "EPOCH",
+    "EXAMPLE",
     "ArraySource",
     "Arrays",
     "Augmentation",

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import grain
 import numpy as np
 from absl import flags
+from jaxtyping import Int
 
+from dlresearch import preemption
 from dlresearch.data.order import TrainingOrder, example_rng
 from dlresearch.data.plan import Plan, SequentialPlan, TrainingPlan
 from dlresearch.data.reading import (
@@ -74,7 +76,7 @@ def stream(
     order: TrainingOrder,
     *,
     start_step: int,
-    process_slice: slice,
+    rows: slice | Int[np.ndarray, " row"],
     workers: int,
     prefetch: int,
 ) -> Stream:
@@ -89,7 +91,7 @@ def stream(
         depends on the seed and the example's position in the run alone.
       order: which examples a step has.
       start_step: the first step.
-      process_slice: which rows of a step are this process's.
+      rows: which rows of a step are this process's.
       workers: processes that read; 0 reads in threads of this one.
       prefetch: batches to have ready; with workers at least one for each.
 
@@ -100,7 +102,7 @@ def stream(
       UserError: from `next`, for whatever is wrong with an example, also where a worker found it;
         a worker that died; a source or transform that cannot be sent to workers.
     """
-    plan = TrainingPlan(order, start_step, process_slice)
+    plan = TrainingPlan(order, start_step, rows)
     return _run_ahead(_Batches(source, transforms, plan), workers, prefetch)
 
 
@@ -129,6 +131,7 @@ def load_all(source: Source, transforms: Sequence[Transform]) -> Arrays:
     result: Arrays = {}
     with _run_ahead(_Batches(source, transforms, plan), 0, os.cpu_count() or 1) as batches:
         for number, batch in enumerate(batches):
+            preemption.check()
             if not result:
                 result = {k: np.empty((length, *v.shape[1:]), v.dtype) for k, v in batch.items()}
             _fill(result, batch, number * _ROWS_READ_AT_ONCE, source)
@@ -139,7 +142,7 @@ def evaluation_batches(
     examples: Source | Mapping[str, np.ndarray],
     transforms: Sequence[Transform],
     batch_size: int,
-    process_slice: slice,
+    rows: slice | Int[np.ndarray, " row"],
 ) -> Iterator[Arrays]:
     """All examples in order, each exactly once, in batches of one size.
 
@@ -147,7 +150,7 @@ def evaluation_batches(
       examples: a source, or arrays by key.
       transforms: applied to each example; a random one draws the same every time.
       batch_size: over all processes.
-      process_slice: which rows of a batch are this process's.
+      rows: which rows of a batch are this process's.
 
     Yields:
       Dicts of arrays [row, ...], as many on every process, with `mask`, bool [row], False for the
@@ -160,7 +163,7 @@ def evaluation_batches(
     source = ArraySource(examples) if isinstance(examples, Mapping) else examples
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size} must be at least 1")
-    plan = SequentialPlan(_length(source), batch_size, process_slice)
+    plan = SequentialPlan(_length(source), batch_size, rows)
     with _run_ahead(_Batches(source, transforms, plan), 0, _AHEAD) as batches:
         for number, batch in enumerate(batches):
             if "mask" in batch:

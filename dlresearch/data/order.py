@@ -13,6 +13,9 @@ from dlresearch.errors import UserError
 
 _EPOCHS_KEPT = 2  # a batch can straddle two
 
+# Keys of a batch for what asks which examples it sees: `TrainingOrder.indices` and `.epochs`.
+EXAMPLE, EPOCH = "example", "epoch"
+
 
 class TrainingOrder:
     """Every example once an epoch, in an order shuffled anew for each.
@@ -67,6 +70,10 @@ class TrainingOrder:
             parts.append(self._permutation(epoch)[offset : offset + end - position])
             position += len(parts[-1])
         return np.concatenate(parts)
+
+    def epochs(self, step: int) -> Int[np.ndarray, " examples_per_step"]:
+        """How often each example of the step was seen before, int32."""
+        return (self.positions(step) // self.length).astype(np.int32)
 
     def _permutation(self, epoch: int) -> np.ndarray:
         kept = self._epochs.get(epoch)

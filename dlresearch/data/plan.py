@@ -36,7 +36,7 @@ class TrainingPlan:
 
     order: TrainingOrder
     start_step: int
-    process_slice: slice
+    rows: slice | Int[np.ndarray, " row"]
 
     @property
     def seed(self) -> int:
@@ -49,8 +49,8 @@ class TrainingPlan:
     def __call__(self, number: int) -> Rows:
         step = self.start_step + number
         return Rows(
-            self.order.indices(step)[self.process_slice],
-            self.order.positions(step)[self.process_slice],
+            self.order.indices(step)[self.rows],
+            self.order.positions(step)[self.rows],
         )
 
 
@@ -61,7 +61,7 @@ class SequentialPlan:
 
     num_examples: int
     batch_size: int
-    process_slice: slice
+    rows: slice | Int[np.ndarray, " row"]
     seed: int = 0
 
     @property
@@ -78,4 +78,4 @@ class SequentialPlan:
 
     def _places(self, number: int) -> Int[np.ndarray, " row"]:
         first = number * self.batch_size
-        return np.arange(first, first + self.batch_size)[self.process_slice]
+        return np.arange(first, first + self.batch_size)[self.rows]

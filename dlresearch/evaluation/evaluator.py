@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from dlresearch import preemption
+from dlresearch.parallel import replicated
 from dlresearch.tasks import Batch, Variables
 
 Predict: TypeAlias = Callable[[Variables, Batch], Any]
@@ -71,6 +72,9 @@ class Summed(ABC):
             def step(variables: Variables, batch: Batch) -> Mapping[str, Any]:
                 return self.update(predict(variables, batch), batch)
 
-            lowered = jax.jit(step).lower(variables, batch)
+            # Whole on every device, so that every process can read them.
+            mesh = getattr(getattr(batch["mask"], "sharding", None), "mesh", None)
+            whole = None if mesh is None else replicated(mesh)
+            lowered = jax.jit(step, out_shardings=whole).lower(variables, batch)
             self._compiled[predict] = preemption.interruptible(lowered.compile)
         return self._compiled[predict]

@@ -8,10 +8,12 @@ from dlresearch.models.convnet import ConvNet
 from dlresearch.models.flops import count_flops, jaxpr_flops
 from dlresearch.models.layers import activation, norm
 from dlresearch.models.mlp import MLP
+from dlresearch.models.remat import KeepProducts
 
 __all__ = [
     "MLP",
     "ConvNet",
+    "KeepProducts",
     "Model",
     "activation",
     "count_flops",

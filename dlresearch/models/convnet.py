@@ -38,6 +38,7 @@ class ConvNet(nn.Module):
       head: `mean` averages over positions, `flatten` keeps them (and so fixes the image size).
       hidden: sizes of dense layers between the head and the output.
       dropout: share of units set to zero in training, before each dense layer.
+      remat: keep only the inputs of the stages for the gradient, and compute them again.
       dtype: of the computation; the last layer always computes in float32.
       param_dtype: of the parameters.
     """
@@ -51,6 +52,7 @@ class ConvNet(nn.Module):
     head: Head = "mean"
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -88,12 +90,18 @@ class ConvNet(nn.Module):
         activate = activation(self.activation)
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         bias = self.norm == "none"  # a normalisation has one of its own
-        x = images.astype(self.dtype)
-        for width in self.widths:
+
+        def stage(module: nn.Module, x: Array, width: int) -> Array:
             for _ in range(self.convs_per_stage):
                 x = nn.Conv(width, (self.kernel_size,) * 2, use_bias=bias, **types)(x)
                 x = activate(norm(self.norm, train=train, **types)(x))
-            x = halve_by_max(x)
+            return halve_by_max(x)
+
+        if self.remat:
+            stage = nn.remat(stage, static_argnums=2)
+        x = images.astype(self.dtype)
+        for width in self.widths:
+            x = stage(self, x, width)
         x = x.mean((1, 2)) if self.head == "mean" else x.reshape(-1, prod(x.shape[1:]))
         for width in self.hidden:
             x = nn.Dropout(self.dropout, deterministic=not train)(x)

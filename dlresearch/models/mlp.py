@@ -27,6 +27,7 @@ class MLP(nn.Module):
       activation: between layers.
       dropout: share of hidden units set to zero in training.
       norm: `none`, `batch` or `layer`, before the activation.
+      remat: keep only the inputs of the hidden layers for the gradient, and compute them again.
       dtype: of the computation; the last layer always computes in float32.
       param_dtype: of the parameters.
     """
@@ -36,6 +37,7 @@ class MLP(nn.Module):
     activation: Activation = "relu"
     dropout: float = 0.0
     norm: Norm = "none"
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -52,10 +54,16 @@ class MLP(nn.Module):
         """Outputs in float32; all axes of `inputs` but the first are flattened."""
         activate = activation(self.activation)
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = inputs.reshape(inputs.shape[0], -1).astype(self.dtype)
-        for width in self.hidden:
+
+        def layer(module: nn.Module, x: Array, width: int) -> Array:
             # A normalisation has a bias of its own.
             x = nn.Dense(width, use_bias=self.norm == "none", **types)(x)
             x = activate(norm(self.norm, train=train, **types)(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+        if self.remat:
+            layer = nn.remat(layer, static_argnums=2)
+        x = inputs.reshape(inputs.shape[0], -1).astype(self.dtype)
+        for width in self.hidden:
+            x = layer(self, x, width)
         return nn.Dense(self.num_outputs, dtype=jnp.float32, param_dtype=self.param_dtype)(x)

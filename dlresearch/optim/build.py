@@ -8,8 +8,8 @@ from jaxtyping import PyTree
 
 from dlresearch.config import Component, Optimizer, build, parameters_of, target_of
 from dlresearch.errors import UserError
-from dlresearch.optim.patterns import first_match, match_mask
 from dlresearch.optim.schedules import ToSteps
+from dlresearch.patterns import first_match, match_mask
 
 
 def make_optimizer(

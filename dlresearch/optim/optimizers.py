@@ -19,7 +19,7 @@ from jaxtyping import Array, PyTree
 from optax import contrib
 
 from dlresearch.errors import UserError
-from dlresearch.optim.patterns import path_of
+from dlresearch.patterns import path_of
 
 Rate: TypeAlias = optax.Schedule | float
 Mask: TypeAlias = PyTree[bool] | Callable[[PyTree], PyTree[bool]]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from dlresearch.data import check_labels
 from dlresearch.errors import UserError
@@ -16,13 +16,16 @@ from dlresearch.tasks.task import Batch, MakeModel
 
 
 class Classification(Supervised):
-    """Softmax cross-entropy against integer labels.
+    """Softmax cross-entropy against integer labels, or against weights of the classes.
+
+    Weights are what an augmentation that mixes examples makes of integer labels. `accuracy` is then
+    the weight of the most likely class.
 
     Args:
       make_model: from the trainer; the model gets `num_outputs`, the number of classes.
       metadata: of the training source, from the trainer.
       inputs: key of the batch that the model reads.
-      labels: key of the integer labels, shape [batch].
+      labels: key of the labels: integers [batch], or floating weights [batch, classes].
       num_classes: None takes what the training source says.
       label_smoothing: weight of the uniform distribution in the target (Szegedy et al. 2016,
         arXiv:1512.00567, section 7).
@@ -63,20 +66,32 @@ class Classification(Supervised):
     def losses(
         self, outputs: Float[Array, "batch classes"], batch: Batch
     ) -> tuple[Float[Array, " batch"], dict[str, Float[Array, " batch"]]]:
-        labels = require(batch, self.labels, "config.task.labels")
-        if not jnp.issubdtype(labels.dtype, jnp.integer):
+        targets = self._targets(require(batch, self.labels, "config.task.labels"), outputs.shape)
+        logits = outputs.astype(jnp.float32)
+        predicted = jax.nn.one_hot(jnp.argmax(logits, axis=-1), self.num_classes)
+        smooth = optax.smooth_labels(targets, self.label_smoothing)
+        return optax.softmax_cross_entropy(logits, smooth), {
+            "accuracy": jnp.sum(targets * predicted, axis=-1)
+        }
+
+    def _targets(
+        self, labels: Shaped[Array, "batch ..."], outputs: tuple[int, ...]
+    ) -> Float[Array, "batch classes"]:
+        """The weight of each class, of labels that are to go with outputs of a shape."""
+        weights = jnp.issubdtype(labels.dtype, jnp.floating) and labels.ndim > 1
+        if not weights and not jnp.issubdtype(labels.dtype, jnp.integer):
             raise UserError(
                 f"config.task.labels: {self.labels!r} is {labels.dtype}; classes are integers"
             )
-        logits = outputs.astype(jnp.float32)
-        if logits.shape != (*labels.shape, self.num_classes):
+        if weights and labels.shape[-1] != self.num_classes:
             raise UserError(
-                f"config.model: its output has shape {logits.shape}; labels of shape"
-                f" {labels.shape} in {self.num_classes} classes need"
-                f" {(*labels.shape, self.num_classes)}"
+                f"config.task.labels: {self.labels!r} has the weights of {labels.shape[-1]} classes"
+                f" and the task {self.num_classes}; set num_classes of what mixes labels"
             )
-        targets = optax.smooth_labels(
-            jax.nn.one_hot(labels, self.num_classes), self.label_smoothing
-        )
-        correct = jnp.argmax(logits, axis=-1) == labels
-        return optax.softmax_cross_entropy(logits, targets), {"accuracy": correct * 1.0}
+        wanted = labels.shape if weights else (*labels.shape, self.num_classes)
+        if outputs != wanted:
+            raise UserError(
+                f"config.model: its output has shape {outputs}; labels of shape {labels.shape} in"
+                f" {self.num_classes} classes need {wanted}"
+            )
+        return labels.astype(jnp.float32) if weights else jax.nn.one_hot(labels, self.num_classes)

@@ -7,25 +7,29 @@ be read, or whose checksums differ, is put aside and the one before it is used. 
 but belongs to another model is the user's mistake.
 """
 
+import contextlib
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from jaxtyping import Array, PyTree, UInt32
 from orbax.checkpoint import checkpoint_managers
 
-from dlresearch.errors import UserError
+from dlresearch.errors import Failure, UserError, one_line
+from dlresearch.parallel import from_first, gather
 from dlresearch.training.console import say
 
 _STATE, _DESCRIPTION = "state", "description"
 _DAMAGED = "damaged"
+_T = TypeVar("_T")
 
 
 class DamagedCheckpoint(Exception):
@@ -73,8 +77,8 @@ class Checkpoints:
         )
 
     def steps(self) -> list[int]:
-        """Steps of the finished checkpoints, oldest first."""
-        return sorted(self._manager.all_steps())
+        """Steps of the finished checkpoints, oldest first; as the first process finds them."""
+        return from_first(lambda: sorted(self._manager.all_steps()))
 
     def best_step(self) -> int | None:
         """The step with the best score among those that are kept."""
@@ -100,23 +104,44 @@ class Checkpoints:
             },
         }
         description = {"body": body, "checksum": _text_checksum(body)}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                **{
-                    _STATE: ocp.args.StandardSave(state),
-                    _DESCRIPTION: ocp.args.JsonSave(description),
-                }
-            ),
-        )
+        with self._saving():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    **{
+                        _STATE: ocp.args.StandardSave(state),
+                        _DESCRIPTION: ocp.args.JsonSave(description),
+                    }
+                ),
+            )
+
+    def check(self) -> None:
+        """Raises Failure if what is saved in the background has failed by now."""
+        with self._saving():
+            self._manager.check_for_errors()
 
     def wait(self) -> None:
-        """Until what was started is on the disk."""
-        self._manager.wait_until_finished()
+        """Until what was started is on the disk; raises Failure where it does not get there."""
+        with self._saving():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Wait, then let go of threads."""
+        self.wait()
         self._manager.close()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        # Orbax and TensorStore have no common error for a disk that fails.
+        except Exception as error:
+            whole = [path.name for path in self._folder.glob("*") if path.name.isdecimal()]
+            newest = f"that of step {max(map(int, whole))} is whole" if whole else "there is none"
+            raise Failure(
+                f"a checkpoint could not be saved in {self._folder}; {newest}, and the same command"
+                f" goes on from there ({one_line(error)})"
+            ) from error
 
     def restore(self, abstract_state: PyTree, step: int) -> Restored:
         """The state of a step.
@@ -128,17 +153,10 @@ class Checkpoints:
           DamagedCheckpoint: it cannot be read, or a checksum differs.
           UserError: it holds another tree, shape or dtype.
         """
-        body = self._description(step)
+        body = _together(lambda: self._description(step))
         saved = {path: (tuple(shape), dtype) for path, (shape, dtype, _) in body["arrays"].items()}
         _check_same_arrays(saved, abstract_state, f"{self._folder / str(step)}")
-        try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(abstract_state)})
-            )
-            state = jax.block_until_ready(restored[_STATE])
-        # Orbax and TensorStore have no common error for what a broken file can lead to.
-        except Exception as error:
-            raise DamagedCheckpoint(_first_line(error)) from error
+        state = _together(lambda: self._state(step, abstract_state))
         leaves = _leaves(state)
         checksums = self._checksums(list(leaves.values()))
         for path, checksum in zip(leaves, checksums, strict=True):
@@ -161,25 +179,31 @@ class Checkpoints:
             except DamagedCheckpoint as damage:
                 aside = self._put_aside(step)
                 say(f"checkpoint {step} is damaged ({damage}); moved to {aside}")
-        if damaged := list((self._folder / _DAMAGED).glob("*")):
+        if damaged := from_first(lambda: len(list((self._folder / _DAMAGED).glob("*")))):
             # Also when they were put aside by an earlier start: to begin anew is the user's choice.
             raise UserError(
-                f"{self._folder}: all {len(damaged)} checkpoints are damaged; take another"
+                f"{self._folder}: all {damaged} checkpoints are damaged; take another"
                 " --workdir to start from step 0"
             )
         return None
 
+    # With the handlers and not the manager, which would wait for all processes to have read, also
+    # for one that could not.
+
+    def _state(self, step: int, abstract_state: PyTree) -> PyTree:
+        handler = ocp.StandardCheckpointHandler()
+        args = ocp.args.StandardRestore(abstract_state)
+        return jax.block_until_ready(handler.restore(self._part(step, _STATE), args=args))
+
     def _description(self, step: int) -> dict[str, Any]:
-        try:
-            description = self._manager.restore(
-                step, args=ocp.args.Composite(**{_DESCRIPTION: ocp.args.JsonRestore()})
-            )[_DESCRIPTION]
-            body, checksum = description["body"], description["checksum"]
-        except Exception as error:
-            raise DamagedCheckpoint(_first_line(error)) from error
+        description = ocp.JsonCheckpointHandler().restore(self._part(step, _DESCRIPTION))
+        body, checksum = description["body"], description["checksum"]
         if _text_checksum(body) != checksum:
             raise DamagedCheckpoint("its description is not what was saved")
         return body
+
+    def _part(self, step: int, name: str) -> epath.Path:
+        return epath.Path(self._folder) / str(step) / name
 
     def _put_aside(self, step: int) -> Path:
         aside = self._folder / _DAMAGED
@@ -189,6 +213,7 @@ class Checkpoints:
             while (target := aside / f"{step}-{number}").exists():
                 number += 1
             (self._folder / str(step)).rename(target)
+        gather("put aside")
         self._manager.reload()
         return aside
 
@@ -205,6 +230,20 @@ class _NewestAndBest(checkpoint_managers.PreservationPolicy):
         # The one before the newest stays too: it is what a damaged newest one falls back to.
         keep = {*sorted(steps)[-2:], *([max(scores)[1]] if scores else [])}
         return [step in keep for step in steps]
+
+
+def _together(read: Callable[[], _T]) -> _T:
+    """What `read` gives; raises DamagedCheckpoint where it failed in any process."""
+    found: list[_T] = []
+    damage = ""
+    try:
+        found.append(read())
+    # Orbax and TensorStore have no common error for what a broken file can lead to.
+    except Exception as error:
+        damage = str(error) if isinstance(error, DamagedCheckpoint) else one_line(error)
+    if damages := [each for each in gather(damage) if each]:
+        raise DamagedCheckpoint(damages[0])
+    return found[0]
 
 
 def _leaves(tree: PyTree) -> dict[str, Any]:
@@ -255,8 +294,3 @@ def _check_same_arrays(
 
 def _describe(shape: tuple[int, ...], dtype: str) -> str:
     return f"{np.dtype(dtype).name if dtype != 'bfloat16' else dtype}{list(shape)}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

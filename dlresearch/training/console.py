@@ -1,17 +1,22 @@
 """What a person sees while a run goes on."""
 
-import resource
-import sys
 import time
 from collections.abc import Mapping
 
 import jax
 
+from dlresearch.training.memory import peak_bytes
 
-def say(text: str) -> None:
+
+def tell(text: str) -> None:
     """A line on the console, of the first process only."""
     if jax.process_index() == 0:
-        print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
+        print(text, flush=True)
+
+
+def say(text: str) -> None:
+    """What happened just now: `tell` with the time in front."""
+    tell(f"[{time.strftime('%H:%M:%S')}] {text}")
 
 
 class Progress:
@@ -51,7 +56,7 @@ class Progress:
                 "speed/examples_per_second": steps * self._examples / elapsed,
                 "speed/waiting_for_data": self.waiting / elapsed,
                 "speed/teraflops": steps * self.flops_per_step / elapsed / 1e12,
-                "speed/memory_gib": memory_bytes() / 2**30,
+                "speed/memory_gib": peak_bytes() / 2**30,
             }
             peak = sum(peak_flops(device.device_kind) or 0.0 for device in jax.devices())
             if peak:
@@ -99,16 +104,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-
-
-def memory_bytes() -> int:
-    """Peak memory: of the fullest local device, or of this process where devices do not tell."""
-    statistics = [device.memory_stats() or {} for device in jax.local_devices()]
-    peak = max(entry.get("peak_bytes_in_use", 0) for entry in statistics)
-    if peak:
-        return peak
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return resident if sys.platform == "darwin" else resident * 1024
 
 
 # Peak of dense bfloat16 (float16 on V100) matrix products in FLOP/s of one JAX device, from the

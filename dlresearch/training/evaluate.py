@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import jax
+
 from dlresearch.errors import UserError
+from dlresearch.parallel import from_first
 from dlresearch.training.checkpoints import Checkpoints, DamagedCheckpoint
 from dlresearch.training.evaluations import best_score
 from dlresearch.training.records import read_records
@@ -28,7 +31,7 @@ def evaluate_checkpoint(setup: Setup, path: str, which: str) -> tuple[int, dict[
     history = read_records(workdir.metrics)
     score = best_score(setup.experiment, lambda step, name: history.get(step, {}).get(name))
     checkpoints = Checkpoints(workdir.checkpoints, score, read_only=True)
-    step = _choose(checkpoints, which, setup.experiment.checkpoint.best)
+    step = from_first(lambda: _choose(checkpoints, which, setup.experiment.checkpoint.best))
     try:
         restored = checkpoints.restore(setup.abstract_state, step)
     except DamagedCheckpoint as damage:
@@ -41,8 +44,9 @@ def evaluate_checkpoint(setup: Setup, path: str, which: str) -> tuple[int, dict[
     for evaluation in setup.evaluations.values():
         metrics |= evaluation.run(setup.predict, variables)
     target = workdir.artifacts / f"evaluation-{step}.json"
-    target.parent.mkdir(exist_ok=True)
-    write_json(target, {"step": step, "metrics": metrics})
+    if jax.process_index() == 0:
+        target.parent.mkdir(exist_ok=True)
+        write_json(target, {"step": step, "metrics": metrics})
     return step, metrics, target
 
 

@@ -11,7 +11,7 @@ from dlresearch.config import Duration, Experiment, build
 from dlresearch.data import evaluation_batches, load_all
 from dlresearch.errors import UserError, located, suggest
 from dlresearch.evaluation import Evaluator, Predict
-from dlresearch.parallel import process_rows, put_batch
+from dlresearch.parallel import check_batch_size, process_rows, put_batch
 from dlresearch.tasks import Batch, Task, Variables
 from dlresearch.training.every import Every
 
@@ -118,7 +118,7 @@ def make_evaluations(
             resident=experiment.data.placement == "resident",
             best=best if best is not None and best.split("/")[0] == name else None,
         )
-        process_rows(mesh, evaluations[name].batch_size, f"{path}.batch_size")
+        check_batch_size(mesh, evaluations[name].batch_size, f"{path}.batch_size")
     return evaluations
 
 

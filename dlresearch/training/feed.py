@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from dlresearch.data import TrainingOrder, load_all, stream
-from dlresearch.parallel import batch_sharding, process_rows, put_batch, replicated
+from dlresearch.data import EPOCH, EXAMPLE, TrainingOrder, load_all, stream
+from dlresearch.parallel import batch_sharding, process_rows, put_batch, put_replicated
 
 Check = Callable[[Mapping[str, np.ndarray]], None]
 
@@ -20,6 +20,8 @@ class Feed:
 
     Args:
       check: raises `UserError` for examples the task cannot learn from.
+      visits: batches have the keys `EXAMPLE` and `EPOCH` as well: which examples, and how often
+        each was seen before.
 
     Attributes:
       resident: the whole set on every device; empty where it is streamed.
@@ -37,18 +39,20 @@ class Feed:
         workers: int,
         prefetch: int,
         check: Check,
+        visits: bool = False,
     ):
         self.resident: dict[str, Array] = {}
         self.waiting = 0.0
         self._source, self._transforms, self._order, self._mesh = source, transforms, order, mesh
         self._workers, self._prefetch, self._check = workers, prefetch, check
+        self._visits = visits
         self._rows = process_rows(mesh, order.examples_per_step)
         self._batches: Iterator[Any] | None = None
         self._stop: Callable[[], None] = lambda: None
         if placement == "resident":
             examples = load_all(source, transforms)
             check(examples)
-            self.resident = jax.device_put(examples, replicated(mesh))
+            self.resident = put_replicated(mesh, examples)
         self._is_resident = placement == "resident"
 
     def start(self, step: int) -> None:
@@ -62,11 +66,14 @@ class Feed:
             self._transforms,
             self._order,
             start_step=step,
-            process_slice=self._rows,
+            rows=self._rows,
             workers=self._workers,
             prefetch=self._prefetch,
         )
         self._batches, self._stop = batches, batches.close
+        if self._visits:
+            pairs = zip(batches, self._places(step), strict=False)  # neither ends
+            self._batches = ({**batch, **places} for batch, places in pairs)
 
     def take(self, steps: int) -> Any:
         """What the jitted call over `steps` steps reads; a leading axis for the steps if
@@ -76,34 +83,37 @@ class Feed:
         begin = time.perf_counter()
         batches = [next(self._batches) for _ in range(steps)]
         self.waiting += time.perf_counter() - begin
-        if self._is_resident:
-            places = batches[0] if steps == 1 else np.stack(batches)
-            if self._mesh.size == 1:
-                return places  # the jitted call itself is the cheapest way to the device
-            return put_batch(self._mesh, {"places": places}, leading=int(steps > 1))["places"]
-        for batch in batches:
-            self._check(batch)
-        if steps == 1:
-            return put_batch(self._mesh, batches[0])
-        stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
-        return put_batch(self._mesh, stacked, leading=1)
+        if not self._is_resident:
+            for batch in batches:
+                self._check(batch)
+        taken = batches[0]
+        if steps > 1:
+            taken = {name: np.stack([batch[name] for batch in batches]) for name in taken}
+        if self._is_resident and self._mesh.size == 1:
+            return taken  # the jitted call itself is the cheapest way to the device
+        return put_batch(self._mesh, taken, leading=int(steps > 1))
 
     def pick(self, resident: dict[str, Array], taken: Any) -> dict[str, Array]:
         """The batch, inside the jitted step."""
         if not self._is_resident:
             return taken
         sharding = batch_sharding(self._mesh)
-        return {
-            name: jax.lax.with_sharding_constraint(values[taken], sharding)
+        batch = {
+            name: jax.lax.with_sharding_constraint(values[taken[EXAMPLE]], sharding)
             for name, values in resident.items()
         }
+        return {**batch, **taken} if self._visits else batch
 
     def close(self) -> None:
         """Stop the host's workers."""
         self._stop()
         self._batches, self._stop = None, lambda: None
 
-    def _places(self, step: int) -> Iterator[np.ndarray]:
+    def _places(self, step: int) -> Iterator[dict[str, np.ndarray]]:
+        """Which examples this process's rows of every step are, from one on."""
         while True:
-            yield self._order.indices(step)[self._rows]
+            places = {EXAMPLE: self._order.indices(step)[self._rows]}
+            if self._visits:
+                places[EPOCH] = self._order.epochs(step)[self._rows]
+            yield places
             step += 1

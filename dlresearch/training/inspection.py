@@ -7,11 +7,15 @@ import jax
 import numpy as np
 
 from dlresearch.config import config_hash
-from dlresearch.errors import UserError
+from dlresearch.data import stream
+from dlresearch.errors import UserError, located
 from dlresearch.models import jaxpr_flops
-from dlresearch.training.call import make_call
+from dlresearch.parallel import bytes_per_device, in_words, replicated
+from dlresearch.patterns import path_of
+from dlresearch.training.call import jit_call
 from dlresearch.training.console import with_prefix
 from dlresearch.training.feed import Feed
+from dlresearch.training.memory import estimated_bytes, with_peak
 from dlresearch.training.setup import Setup
 
 
@@ -34,16 +38,15 @@ def inspect(setup: Setup) -> Iterator[str]:
         )
     saves = f"{schedule.checkpoint.period:,.4g}"
     yield f"a checkpoint every {saves} steps, a record every {schedule.log:,}"
-    yield "\nA batch as the source gives it"
+    if setup.planned:
+        yield from _planned(setup)
+        return
     feed = setup.make_feed()
     feed.start(0)
     taken = feed.take(1)
-    batch = jax.jit(feed.pick)(feed.resident, taken)
-    for name, values in batch.items():
-        yield f"  {name:<12} {_values(np.asarray(values))}"
-    yield "\nParameters"
-    for name, params in setup.abstract_state.variables.params.items():
-        yield from _parameters(name, params)
+    batch = jax.jit(feed.pick, out_shardings=replicated(setup.mesh))(feed.resident, taken)
+    yield from _batch({name: np.asarray(values) for name, values in batch.items()})
+    yield from _parameters(setup)
     yield "\nA step"
     yield from _step(setup, feed, taken)
     feed.close()
@@ -56,6 +59,32 @@ def inspect(setup: Setup) -> Iterator[str]:
     yield "\nNothing found that would fail."
 
 
+def _planned(setup: Setup) -> Iterator[str]:
+    """What can be said without the devices."""
+    rows = slice(0, setup.examples_per_step)
+    with stream(
+        setup.source, setup.transforms, setup.order, start_step=0, rows=rows, workers=0, prefetch=0
+    ) as batches:
+        batch = next(batches)
+    with located("config.data.source"):
+        setup.task.check(batch)
+    yield from _batch(batch)
+    yield from _parameters(setup)
+    step = jax.make_jaxpr(setup.step)(setup.abstract_state, setup.batch_shapes)
+    yield "\nA step"
+    yield f"  {with_prefix(jaxpr_flops(step), 'FLOP')} in matrix products and convolutions"
+    yield (
+        f"\nNothing found that would fail. Left out, as it needs the {setup.mesh.size} devices: the"
+        " compiled step and evaluation."
+    )
+
+
+def _batch(batch: Mapping[str, np.ndarray]) -> Iterator[str]:
+    yield "\nA batch as the source gives it"
+    for name, values in batch.items():
+        yield f"  {name:<12} {_values(values)}"
+
+
 def _values(values: np.ndarray) -> str:
     if values.size == 0 or values.dtype.kind not in "biuf":
         return f"{values.dtype}{list(values.shape)}"
@@ -63,31 +92,60 @@ def _values(values: np.ndarray) -> str:
     return f"{values.dtype}{list(values.shape)}  from {low:.4g} to {high:.4g}, mean {mean:.4g}"
 
 
-def _parameters(player: str, params: Any) -> Iterator[str]:
-    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    rows = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
-    width = max((len(path) for path, _ in rows), default=0)
-    for path, leaf in rows:
-        yield f"  {path:<{width}}  {leaf.dtype!s:<9} {leaf.size:>12,}  {list(leaf.shape)}"
-    yield f"  {player}: {sum(leaf.size for _, leaf in rows):,} parameters"
+def _parameters(setup: Setup) -> Iterator[str]:
+    """Each parameter, how it is split and the part that a device has; the bytes of the state."""
+    arranged = ", ".join(f"{axis}={size}" for axis, size in setup.mesh.shape.items())
+    yield f"\nParameters, and their parts on devices: {arranged}"
+    state = setup.abstract_state
+    for player, params in state.variables.params.items():
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        rows = [
+            (
+                path_of(path),
+                f"{leaf.dtype!s:<9} {leaf.size:>12,}",
+                str(list(leaf.shape)),
+                in_words(leaf.sharding, leaf.ndim),
+                str(list(leaf.sharding.shard_shape(leaf.shape))),
+            )
+            for path, leaf in leaves
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+            yield f"  {'  '.join(cells)}".rstrip()
+        yield f"  {player}: {sum(leaf.size for _, leaf in leaves):,} parameters"
+    yield f"\n  {'':<17}{'in all':>16}{'on each device':>20}"
+    kinds = {
+        "parameters": state.variables.params,
+        "optimizer state": state.optimizers,
+        "averages": state.variables.averages,
+        "the whole state": state,
+    }
+    for kind, tree in kinds.items():
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+        yield f"  {kind:<17}{_mebibytes(size):>16}{_mebibytes(bytes_per_device(tree)):>20}"
 
 
 def _step(setup: Setup, feed: Feed, taken: Any) -> Iterator[str]:
     """What a step costs, and what the first one gives."""
-    call = jax.jit(make_call(setup.step, feed.pick, 1), donate_argnums=0)
+    call = jit_call(setup.step, feed.pick, 1, setup.abstract_state)
     traced = call.trace(setup.abstract_state, feed.resident, taken)
     flops = with_prefix(jaxpr_flops(traced.jaxpr), "FLOP")
     yield f"  {flops} in matrix products and convolutions"
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.abstract_state))
-    yield f"  {_mebibytes(state)} of parameters, optimizer state and averages"
+    state = bytes_per_device(setup.abstract_state)
+    yield f"  {_mebibytes(state)} of parameters, optimizer state and averages on each device"
     if feed.resident:
         resident = sum(leaf.nbytes for leaf in jax.tree.leaves(feed.resident))
         yield f"  {_mebibytes(resident)} of resident examples on each device"
     compiled = traced.lower().compile()
-    memory = compiled.memory_analysis()
+    memory, estimate = compiled.memory_analysis(), estimated_bytes(compiled)
     if memory is not None:
         yield f"  {_mebibytes(memory.temp_size_in_bytes)} for activations and other temporaries"
-    _, recorded = compiled(setup.initial_state(), feed.resident, taken)
+    if estimate is not None:
+        yield f"  {_mebibytes(estimate)} of memory on each device in all, estimated"
+    start = jax.block_until_ready(setup.initial_state())
+    (_, recorded), peak, what = with_peak(lambda: compiled(start, feed.resident, taken))
+    yield f"  {_mebibytes(peak)} measured: {what}"
     metrics = recorded.means()
     if not metrics:
         raise UserError(

@@ -1,5 +1,6 @@
 """The loop: start or resume, step, record, evaluate, save, finish. The same for every task."""
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,10 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from dlresearch import preemption
-from dlresearch.config import config_hash, differences, to_dict
-from dlresearch.errors import UserError
+from dlresearch.config import config_hash, to_dict
+from dlresearch.errors import UserError, one_line
 from dlresearch.models import jaxpr_flops
-from dlresearch.training.call import make_call
+from dlresearch.parallel import at_failure
+from dlresearch.training.call import jit_call
 from dlresearch.training.checkpoints import Checkpoints, Restored
 from dlresearch.training.console import Progress, duration, say, table
 from dlresearch.training.evaluations import best_score
@@ -23,7 +25,13 @@ from dlresearch.training.records import Records, without_nan
 from dlresearch.training.report import write_report
 from dlresearch.training.setup import Setup
 from dlresearch.training.state import Recorded, TrainState
-from dlresearch.training.workdir import Workdir, device_name, environment, read_json, write_json
+from dlresearch.training.workdir import (
+    Workdir,
+    check_same_config,
+    device_name,
+    environment,
+    write_json,
+)
 
 # Calls that may be on their way at once. Enough to hide the host behind the device, few enough that
 # a signal does not wait long for the state.
@@ -53,12 +61,13 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
     Raises:
       UserError: the folder holds another run, or its checkpoints do not fit.
     """
-    _check_same_config(setup, workdir, accept_changed_config)
+    check_same_config(setup.experiment, workdir, accept_changed_config)
     run = _Run(setup, workdir)
     if jax.process_index() == 0:  # now that the folder is known to fit, and not before
         write_json(workdir.config, to_dict(setup.experiment))
         write_json(workdir.environment, environment({"seed": setup.experiment.seed}))
         workdir.result.unlink(missing_ok=True)  # of an earlier execution
+    at_failure(run.note_failure)  # in this process or in another one
     try:
         status = run.to_the_end()
     except preemption.Preempted as signal:
@@ -71,8 +80,9 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
     except Diverged as divergence:
         status = "diverged"
         say(f"diverged: {divergence}")
-    except BaseException:
-        run.finish("failed")
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # of the disk, which may be what failed
+            run.note_failure(one_line(error))
         raise
     return run.finish(status)
 
@@ -174,6 +184,7 @@ class _Run:
             self._write(step, self._means(step, recorded), pause=0.0)
 
     def _write(self, step: int, metrics: Mapping[str, float], pause: float) -> None:
+        self.checkpoints.check()
         self.progress.pause(pause)
         if self.feed is not None:
             self.progress.waiting, self.feed.waiting = self.feed.waiting, 0.0
@@ -234,7 +245,7 @@ class _Run:
         began = time.perf_counter()
         self.doing = "compilation"
         say(f"compiling {'a step' if steps == 1 else f'{steps} steps in one call'} ...")
-        call = jax.jit(make_call(self.setup.step, feed.pick, steps), donate_argnums=0)
+        call = jit_call(self.setup.step, feed.pick, steps, self.setup.abstract_state)
         traced = call.trace(self.state, feed.resident, taken)
         self.progress.flops_per_step = jaxpr_flops(traced.jaxpr) / steps
         self.calls[steps] = preemption.interruptible(traced.lower().compile)
@@ -250,36 +261,30 @@ class _Run:
         """Close what is open, write report.html, and result.json as the last thing."""
         if self.feed is not None:
             self.feed.close()
-        if status != "failed":
-            self.checkpoints.close()
+        self.checkpoints.close()
         metrics = self.records.latest()
         self.records.close()
-        result = Result(status, self.step, metrics)
         if jax.process_index() == 0:
-            content = {
-                "status": status,
-                "step": self.step,
-                "metrics": without_nan(metrics),
-                "seed": self.setup.experiment.seed,
-                "wall_seconds": round(self._seconds(), 1),
-                "device": device_name(),
-                "config_hash": config_hash(self.setup.experiment),
-            }
+            content = self._content(status)
             write_report(self.workdir, content)
             write_json(self.workdir.result, content)
-        return result
+        return Result(status, self.step, metrics)
 
+    def note_failure(self, what: str) -> None:
+        """Write result.json and leave the rest as it is; also from another thread."""
+        if jax.process_index() == 0:
+            write_json(self.workdir.result, {**self._content("failed"), "error": what})
 
-def _check_same_config(setup: Setup, workdir: Workdir, accept_changed: bool) -> None:
-    before = read_json(workdir.config)
-    changed = [] if before is None else differences(before, to_dict(setup.experiment))
-    if changed and not accept_changed and any(workdir.checkpoints.glob("[0-9]*")):
-        path, there, here = changed[0]
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        raise UserError(
-            f"--workdir: {workdir.path} holds a run with other settings: config.{path} is {there!r}"
-            f" there and {here!r} here{more}; take another folder, or --accept_changed_config"
-        )
+    def _content(self, status: str) -> dict[str, Any]:
+        return {
+            "status": status,
+            "step": self.step,
+            "metrics": without_nan(self.records.latest()),
+            "seed": self.setup.experiment.seed,
+            "wall_seconds": round(self._seconds(), 1),
+            "device": device_name(),
+            "config_hash": config_hash(self.setup.experiment),
+        }
 
 
 def summary(result: Result, workdir: Workdir, seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlresearch.models import jaxpr_flops
-from dlresearch.training.call import make_call
-from dlresearch.training.console import memory_bytes, peak_flops, with_prefix
+from dlresearch.training.call import jit_call
+from dlresearch.training.console import peak_flops, with_prefix
 from dlresearch.training.loop import CALLS_AHEAD
+from dlresearch.training.memory import estimated_bytes, peak_bytes
 from dlresearch.training.setup import Setup
 
 
@@ -29,10 +30,10 @@ def measure(setup: Setup, calls: int) -> dict[str, float]:
     feed.start(0)
     state, taken = setup.initial_state(), feed.take(steps)
     began = time.perf_counter()
-    traced = jax.jit(make_call(setup.step, feed.pick, steps), donate_argnums=0).trace(
+    traced = jit_call(setup.step, feed.pick, steps, setup.abstract_state).trace(
         state, feed.resident, taken
     )
-    call: Callable[..., Any] = traced.lower().compile()
+    call = traced.lower().compile()
     compiled = time.perf_counter() - began
     state, _ = jax.block_until_ready(call(state, feed.resident, taken))  # the first one warms up
 
@@ -70,8 +71,10 @@ def measure(setup: Setup, calls: int) -> dict[str, float]:
         "dispatch_microseconds_median": 1e6 * float(np.median(dispatch)),
         "step_gigaflops": flops / 1e9,
         "teraflops": per_second / 1e12,
-        "peak_memory_gib": memory_bytes() / 2**30,
+        "peak_memory_gib": peak_bytes() / 2**30,
     }
+    if (estimate := estimated_bytes(call)) is not None:
+        figures["estimated_memory_gib"] = estimate / 2**30
     peaks = [peak_flops(device.device_kind) for device in jax.devices()]
     if all(peaks):
         peak = float(sum(p for p in peaks if p))
@@ -103,6 +106,9 @@ def report(figures: Mapping[str, float]) -> str:
         "utilisation": f"{figures['utilisation']:.1%} of {peak}",
         "peak memory": f"{figures['peak_memory_gib']:.2f} GiB",
     }
+    if "estimated_memory_gib" in figures:
+        estimate = f"{figures['estimated_memory_gib']:.2f} GiB on each device"
+        rows["estimated memory"] = f"{estimate}, by what the compiled step says"
     return "\n".join(f"  {name:<18}{text}" for name, text in rows.items())
 
 

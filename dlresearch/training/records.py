@@ -15,6 +15,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 from dlresearch.errors import UserError
+from dlresearch.parallel import from_first
 
 
 class Records:
@@ -28,9 +29,9 @@ class Records:
     """
 
     def __init__(self, path: Path, tensorboard: Path | None, *, resume_step: int, write: bool):
-        self.history = {
-            step: metrics for step, metrics in read_records(path).items() if step <= resume_step
-        }
+        # What is there decides what is done, so all processes go by what the first one reads.
+        rows = from_first(lambda: list(read_records(path).items()))
+        self.history = {step: metrics for step, metrics in rows if step <= resume_step}
         self._file, self._tensorboard = None, None
         if not write:
             return

@@ -10,18 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, PyTree
 
-from dlresearch.config import Component, Duration, Experiment, bind, build
-from dlresearch.data import TrainingOrder, apply_all, evaluation_batches
+from dlresearch.config import Component, Duration, Experiment, build
+from dlresearch.data import EPOCH, EXAMPLE, TrainingOrder, apply_all, evaluation_batches
 from dlresearch.errors import UserError, located, suggest
-from dlresearch.models import Model, functional
 from dlresearch.optim import make_optimizer
-from dlresearch.parallel import make_mesh, process_rows, replicated
+from dlresearch.parallel import check_batch_size
 from dlresearch.tasks import Average, Task, Variables
 from dlresearch.training.evaluations import Evaluation, make_evaluations
 from dlresearch.training.every import Every
 from dlresearch.training.feed import Feed
+from dlresearch.training.layout import Layout, mesh_of
+from dlresearch.training.models import MakeModel
 from dlresearch.training.state import TrainState, initial_variables
 from dlresearch.training.step import PlayerOptimizer, StepOptions, draws_of, make_step
 
@@ -48,41 +49,49 @@ class Schedule:
 class Setup:
     """The objects of a run. What is slow or large is made when first asked for.
 
+    Args:
+      devices: plan for so many, which need not be there; nothing can be computed then. None takes
+        those there are.
+
+    Attributes:
+      planned: only shapes and their places on the devices are known.
+
     Raises:
       UserError: anything in the config that does not fit the data, the devices or another part.
     """
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment: Experiment, devices: int | None = None):
         self.experiment = experiment
-        self.mesh: Mesh = make_mesh(
-            experiment.mesh.data, experiment.mesh.fsdp, experiment.mesh.tensor
-        )
+        self.planned = devices is not None
+        self.mesh: Mesh = mesh_of(experiment, devices)
         data = experiment.data
         self.source: Any = build(data.source, "source", "config.data.source")
         if len(self.source) == 0:
             raise UserError("config.data.source: it has no examples")
         self.transforms = _build_all(data.transforms, "transform", "config.data.transforms")
         self.preprocess = _build_all(data.preprocess, "augmentation", "config.data.preprocess")
+        self.metadata: Mapping[str, Any] = getattr(self.source, "metadata", {})
+        known = {name: self.metadata[name] for name in ("num_classes",) if name in self.metadata}
         self.augmentations = _build_all(
-            data.augmentations, "augmentation", "config.data.augmentations"
+            data.augmentations, "augmentation", "config.data.augmentations", **known
         )
+        self._visits = any(getattr(each, "reads_visit", False) for each in self.augmentations)
         for index, part in enumerate(self.preprocess):
             if getattr(part, "random", False):
                 raise UserError(
                     f"config.data.preprocess.{index}: it is random; move it to"
                     " config.data.augmentations"
                 )
-        self.metadata: Mapping[str, Any] = getattr(self.source, "metadata", {})
         self.task: Task = build(
             experiment.task,
             "task",
             "config.task",
-            make_model=self._make_model,
+            make_model=MakeModel(experiment),
             metadata=self.metadata,
         )
         self.examples_per_step = experiment.batch_size * draws_of(self.task)
-        process_rows(self.mesh, self.examples_per_step)  # says so if the devices cannot share it
-        process_rows(
+        check_batch_size(self.mesh, self.examples_per_step)
+        check_batch_size(
             self.mesh,
             experiment.batch_size // experiment.accumulate,
             "config.batch_size / config.accumulate",
@@ -90,6 +99,9 @@ class Setup:
         self.order = TrainingOrder(len(self.source), experiment.seed, self.examples_per_step)
         self.schedule = self._schedule()
         self.averages = {**self.task.averages, **self._evaluation_average()}
+        variables = jax.eval_shape(self._first_variables)
+        self._params = variables.params
+        self._layout = Layout(experiment, self.mesh, variables)
         self.optimizers = self._optimizers()
         self._initial, self.step = make_step(self.task, self._step_options())
         self.evaluations: dict[str, Evaluation] = make_evaluations(
@@ -118,34 +130,40 @@ class Setup:
             workers=data.workers,
             prefetch=data.prefetch,
             check=self._check_examples,
+            visits=self._visits,
         )
 
     @cached_property
     def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Of the global batch a step reads, before preprocessing; read from the first example."""
         first = next(evaluation_batches(self.source, self.transforms, 1, slice(0, 1)))
+        del first["mask"]
+        if self._visits:
+            if taken := sorted({EXAMPLE, EPOCH} & first.keys()):
+                raise UserError(
+                    f"config.data.augmentations: examples have a key {taken[0]!r} of their own,"
+                    " which one of these needs for something else; rename it with"
+                    " config.data.transforms"
+                )
+            first |= dict.fromkeys((EXAMPLE, EPOCH), np.zeros(1, np.int32))
         return {
             name: jax.ShapeDtypeStruct((self.examples_per_step, *value.shape[1:]), value.dtype)
             for name, value in first.items()
-            if name != "mask"
         }
 
     def initial_state(self) -> TrainState:
         """The state at step 0, on the mesh."""
-        return jax.jit(self._first_state, out_shardings=replicated(self.mesh))()
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
+        return jax.jit(self._first_state, out_shardings=shardings)()
 
     @cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state; costs no memory."""
-        sharding = replicated(self.mesh)
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            jax.eval_shape(self._first_state),
-        )
+        return self._layout.placed(jax.eval_shape(self._first_state))
 
     def predict(self, variables: Variables, batch: Mapping[str, Array]) -> Any:
         """What evaluators read: the task's prediction for a batch as the source gives it."""
-        return self.task.predict(variables, self._preprocessed(dict(batch)))
+        return self.task.predict(self._layout.gather(variables), self._preprocessed(dict(batch)))
 
     def evaluation_variables(self, variables: Variables) -> Variables:
         """The variables to evaluate: with the moving average in place where the run keeps one."""
@@ -167,15 +185,6 @@ class Setup:
     def _check_examples(self, examples: Mapping[str, np.ndarray]) -> None:
         with located("config.data.source"):
             self.task.check(examples)
-
-    def _make_model(
-        self, component: Component | None = None, path: str = "config.model", **context: Any
-    ) -> Model:
-        dtype = jnp.dtype(self.experiment.precision)
-        component = self.experiment.model if component is None else component
-        constructor, arguments = bind(component, "model", path, dtype=dtype, **context)
-        with located(path):
-            return _LocatedModel(functional(constructor, **arguments), path)
 
     def _steps(self, duration: Duration, total: int | None) -> float:
         return duration.exact_steps(
@@ -216,14 +225,13 @@ class Setup:
                     f"config.optimizers.{name}: no player of the task is called that;"
                     f" {suggest(name, names)}"
                 )
-        params = jax.eval_shape(self._first_variables).params
         optimizers = {}
         for name in names:
             own = name in self.experiment.optimizers
             options = self.experiment.optimizers[name] if own else self.experiment.optimizer
             where = f"config.optimizers.{name}" if own else "config.optimizer"
             transformation, rate = make_optimizer(
-                options, params[name], self.schedule.total, self.to_steps, where
+                options, self._params[name], self.schedule.total, self.to_steps, where
             )
             optimizers[name] = PlayerOptimizer(transformation, rate, options.clip_norm)
         return optimizers
@@ -239,6 +247,8 @@ class Setup:
             accumulate=self.experiment.accumulate,
             record_every=self.schedule.log,
             scale_loss=self.experiment.precision == "float16",
+            gather=self._layout.gather,
+            place=self._layout.as_parameters,
         )
 
     def _preprocessed(self, batch: dict[str, Array]) -> dict[str, Array]:
@@ -262,32 +272,12 @@ class Setup:
         return self._initial(self._first_variables(), batch)
 
 
-@dataclass(frozen=True)
-class _LocatedModel:
-    """A model whose messages name its place in the config."""
-
-    model: Model
-    path: str
-
-    def init(self, key: Key[Array, ""], *inputs: Array) -> tuple[Any, Any]:
-        with located(self.path):
-            return self.model.init(key, *inputs)
-
-    def apply(
-        self,
-        params: Any,
-        state: Any,
-        *inputs: Array,
-        train: bool,
-        key: Key[Array, ""] | None = None,
-    ) -> tuple[Any, Any]:
-        with located(self.path):
-            return self.model.apply(params, state, *inputs, train=train, key=key)
-
-
-def _build_all(components: tuple[Component, ...], kind: str, path: str) -> tuple[Any, ...]:
+def _build_all(
+    components: tuple[Component, ...], kind: str, path: str, **context: Any
+) -> tuple[Any, ...]:
     return tuple(
-        build(component, kind, f"{path}.{index}") for index, component in enumerate(components)
+        build(component, kind, f"{path}.{index}", **context)
+        for index, component in enumerate(components)
     )
 
 

@@ -38,6 +38,8 @@ class StepOptions:
       accumulate: microbatches of a batch.
       record_every: the means in `state.recorded` start anew after so many steps.
       scale_loss: for float16.
+      gather: of variables, the same as losses read them: with weights that are split gathered.
+      place: of a player's name and gradients, the gradients, split as its parameters are.
     """
 
     seed: int
@@ -47,6 +49,8 @@ class StepOptions:
     accumulate: int
     record_every: int
     scale_loss: bool
+    gather: Callable[[Variables], Variables] = lambda variables: variables
+    place: Callable[[str, PyTree], PyTree] = lambda player, gradients: gradients
 
 
 def draws_of(task: Task) -> int:
@@ -90,13 +94,12 @@ def make_step(
             for repeat in range(player.repeats):
                 update = _update_player(
                     player,
-                    options.optimizers[player.name],
                     variables,
                     optimizers[player.name],
                     _part(batch, draws, repeat),
                     jax.random.fold_in(player_key, repeat),
-                    options.accumulate,
                     loss_scale,
+                    options,
                 )
                 variables, optimizers[player.name], loss_scale = update.kept
                 finite &= update.finite
@@ -106,7 +109,12 @@ def make_step(
         if loss_scale is not None:
             metrics["loss_scale"] = loss_scale.scale
         after = _move_averages(variables, options.averages, state.step)
-        after = task.after_step(after, _part(batch, draws, 0), fold_in_name(key, "after_step"))
+        gathered = options.gather(after)
+        changed = task.after_step(gathered, _part(batch, draws, 0), fold_in_name(key, "after_step"))
+        # What was handed through is taken as it was, split.
+        after = jax.tree.map(
+            lambda new, whole, split: split if new is whole else new, changed, gathered, after
+        )
         variables = _choose(finite, after, variables)
         state = state.replace(
             step=state.step + 1, variables=variables, optimizers=optimizers, loss_scale=loss_scale
@@ -131,19 +139,16 @@ class _Update:
 
 def _update_player(
     player: Player,
-    optimizer: PlayerOptimizer,
     variables: Variables,
     optimizer_state: optax.OptState,
     batch: Batch,
     key: Key[Array, ""],
-    accumulate: int,
     loss_scale: LossScale | None,
+    options: StepOptions,
 ) -> _Update:
     """One update of one player, not applied where the loss or a gradient is not finite."""
-    params = variables.params[player.name]
-    loss, gradients, state, metrics = _gradients(
-        player, params, variables, batch, key, accumulate, loss_scale
-    )
+    optimizer, params = options.optimizers[player.name], variables.params[player.name]
+    loss, gradients, state, metrics = _gradients(player, variables, batch, key, loss_scale, options)
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     if optimizer.clip_norm is not None:
@@ -174,25 +179,29 @@ def _update_player(
 
 def _gradients(
     player: Player,
-    params: PyTree,
     variables: Variables,
     batch: Batch,
     key: Key[Array, ""],
-    accumulate: int,
     loss_scale: LossScale | None,
+    options: StepOptions,
 ) -> tuple[Float[Array, ""], PyTree, dict[str, PyTree], Metrics]:
     """Mean loss, mean gradient, new state and mean metrics over the microbatches."""
     scale = 1.0 if loss_scale is None else loss_scale.scale
+    params, accumulate = variables.params[player.name], options.accumulate
 
     def scaled_loss(params: PyTree, state: dict[str, PyTree], batch: Batch, key: Key[Array, ""]):
-        loss, (state, metrics) = player.loss(params, variables.replace(state=state), batch, key)
+        own = variables.replace(params={**variables.params, player.name: params})
+        params = options.gather(own).params[player.name]
+        constant = options.gather(variables.replace(state=state))
+        loss, (state, metrics) = player.loss(params, constant, batch, key)
         return loss * scale, (loss, state, dict(metrics))
 
     def part(state: dict[str, PyTree], index: Array | int):
         (_, (loss, state, metrics)), gradients = jax.value_and_grad(scaled_loss, has_aux=True)(
             params, state, _part(batch, accumulate, index), jax.random.fold_in(key, index)
         )
-        return state, (loss, gradients, metrics)
+        # Here, so that a device keeps no sums over the batch but those of its own part.
+        return state, (loss, options.place(player.name, gradients), metrics)
 
     if accumulate == 1:
         state, means = part(variables.state, 0)
@@ -201,7 +210,8 @@ def _gradients(
         def add(carry, index):
             state, sums = carry
             state, terms = part(state, index)
-            return (state, jax.tree.map(jnp.add, sums, terms)), None
+            loss, gradients, metrics = jax.tree.map(jnp.add, sums, terms)
+            return (state, (loss, options.place(player.name, gradients), metrics)), None
 
         shapes = jax.eval_shape(part, variables.state, 0)[1]
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,28 @@ from typing import Any
 
 import jax
 
+from dlresearch.config import Experiment, differences, to_dict
 from dlresearch.errors import UserError
+from dlresearch.parallel import from_first, gather, host
 
 RECORDED_PACKAGES = (
     "dlresearch", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
     "tensorflow-datasets",
 )  # fmt: skip
+
+
+_SHARED_WITHIN_SECONDS = 30.0  # network file systems show a new file late
+
+
+# Settings that say how a run is computed, and not what: they may differ when it goes on.
+_MAY_CHANGE = (
+    "mesh.",
+    "remat.",
+    "data.placement.",
+    "data.workers.",
+    "data.prefetch.",
+    "log.tensorboard.",
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ def open_workdir(path: str) -> Workdir:
         raise UserError(
             f"--workdir: {path} is not a local path; mount the bucket and name the mount"
         )
-    workdir = Workdir(Path(path).expanduser().absolute())
+    workdir = Workdir(Path(from_first(lambda: str(Path(path).expanduser().absolute()))))
     try:
         workdir.path.mkdir(parents=True, exist_ok=True)
         probe = workdir.path / f".writable-{os.getpid()}"
@@ -80,16 +97,43 @@ def open_workdir(path: str) -> Workdir:
         probe.unlink()
     except OSError as error:
         raise UserError(f"--workdir: cannot write in {path}: {error.strerror}") from None
+    _check_shared(workdir)
     return workdir
+
+
+def _check_shared(workdir: Workdir) -> None:
+    """Raises UserError where a process sees another folder than the first one does."""
+    if jax.process_count() == 1:
+        return
+    mark = workdir.path / ".shared"
+
+    def leave_mark() -> str:
+        mark.write_text(str(time.time_ns()))
+        return mark.read_text()
+
+    expected, until = from_first(leave_mark), time.monotonic() + _SHARED_WITHIN_SECONDS
+    while not mark.exists() or mark.read_text() != expected:
+        if time.monotonic() > until:
+            raise UserError(
+                f"--workdir: {workdir.path} of {host()} is not the folder that process 0 has; all"
+                " processes need one they share, on a network file system or a mounted bucket"
+            )
+        time.sleep(0.1)
+    gather("seen")
+    if jax.process_index() == 0:
+        mark.unlink()
 
 
 @contextlib.contextmanager
 def sole_writer(workdir: Workdir) -> Iterator[None]:
-    """Hold the folder for this process; another one that trains in it would mix two runs.
+    """Hold the folder for this run; another one that trains in it would mix the two.
 
     Raises:
-      UserError: another process holds it.
+      UserError: another run holds it.
     """
+    if jax.process_index() != 0:
+        yield
+        return
     with (workdir.path / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,6 +142,21 @@ def sole_writer(workdir: Workdir) -> Iterator[None]:
         except OSError:
             pass  # a file system without locks, as some network ones are: nothing to hold
         yield
+
+
+def check_same_config(experiment: Experiment, workdir: Workdir, accept_changed: bool) -> None:
+    """Raises UserError where the folder holds a run that computed something else."""
+    before = from_first(lambda: read_json(workdir.config))
+    found = [] if before is None else differences(before, to_dict(experiment))
+    changed = [each for each in found if not f"{each[0]}.".startswith(_MAY_CHANGE)]
+    resumes = from_first(lambda: any(workdir.checkpoints.glob("[0-9]*")))
+    if changed and not accept_changed and resumes:
+        path, there, here = changed[0]
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise UserError(
+            f"--workdir: {workdir.path} holds a run with other settings: config.{path} is {there!r}"
+            f" there and {here!r} here{more}; take another folder, or --accept_changed_config"
+        )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

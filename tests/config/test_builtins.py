@@ -15,6 +15,7 @@ from dlresearch.config import (
 )
 from dlresearch.config.catalog import CATALOG
 from dlresearch.config.place import Place
+from dlresearch.config.reference import main
 from dlresearch.config.signatures import settable
 from dlresearch.config.values import coerce
 
@@ -45,6 +46,27 @@ def test_provided_parameters_cannot_be_set(kind):
     for name in names(kind):
         target = target_of(Component(name), kind, "config")
         assert not {"learning_rate", "decay_mask", "total_steps"} & settable(target, kind).keys()
+
+
+def test_builtins_are_listed_by_wildcards(capsys):
+    assert names("model", "*resnet") == ["resnet", "wide_resnet"]
+    assert names("model", "no*") == []
+    assert main(["model", "wide*"]) == 0
+    output = capsys.readouterr().out
+    assert "**`wide_resnet`**" in output and "`widen`: integer" in output
+    assert "**`resnet`**" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["modle"], "error: no kind of component is called 'modle'; did you mean 'model'?\n"),
+        (["model", "resnat"], "error: no model matches 'resnat'; did you mean 'resnet'?\n"),
+    ],
+)
+def test_a_list_of_nothing_names_the_closest(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == message
 
 
 def test_default_config_is_valid():

@@ -1,70 +1,132 @@
-"""Augmentations against NumPy at the parameters that they must have drawn."""
+"""What all augmentations promise, and how they are applied one after another."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pictures import KEY, noise, run
 
-from dlresearch.data.augmentations import Cutout, Flip, Normalise, ShiftedCrop, apply_all
+from dlresearch.config import Component, build, names
+from dlresearch.data.augmentations import Flip, Normalise, ShiftedCrop, apply_all
 from dlresearch.errors import UserError
 
-RNG = np.random.default_rng(0)
-KEY = jax.random.key(3)
 TYPES = (np.uint8, np.float32)
+ARGUMENTS = {
+    "affine": {"degrees": 20.0},
+    "shifted_crop": {"padding": 2},
+    "erasing": {"noise": True},
+}
+# On levels, not on whatever numbers images have.
+PHOTOMETRIC = (
+    "colour_jitter",
+    "grayscale",
+    "solarise",
+    "posterise",
+    "autocontrast",
+    "equalise",
+    "rand_augment",
+)
+RANDOM = [name for name in names("augmentation") if name not in ("normalise", "alternating_flip")]
 
 
-def images(dtype=np.uint8, size=256, height=9, width=7, channels=3):
-    # All values differ from 0 and mostly from each other, so that parameters can be recovered.
-    return RNG.integers(1, 256, (size, height, width, channels)).astype(dtype)
+def make(name: str, dtype=np.uint8):
+    arguments = dict(ARGUMENTS.get(name, {}))
+    if name in PHOTOMETRIC and dtype != np.uint8:
+        arguments |= {"black": (0.0,), "white": (255.0,)}
+    component = Component(name, **arguments)
+    return build(component, "augmentation", "config.data.augmentations.0", num_classes=10)
 
 
-def run(augmentation, image, key=KEY):
-    batch = {"image": jnp.asarray(image), "label": jnp.arange(len(image))}
-    result = jax.jit(augmentation)(key, batch)
-    np.testing.assert_array_equal(result["label"], batch["label"])
-    return np.asarray(result["image"])
+def batch_of(image, dtype=np.uint8):
+    count = len(image)
+    return {
+        "image": jnp.asarray(image, dtype),
+        "label": jnp.arange(count) % 10,
+        "example": jnp.arange(count),
+        "epoch": jnp.zeros(count, jnp.int32),
+        "other": jnp.arange(count),
+    }
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_flip_mirrors_each_image_by_itself_or_not_at_all(dtype):
-    image = images(dtype, size=1000)
-    flipped = run(Flip(0.3), image)
-    assert flipped.dtype == dtype
-    mirrored = np.array(
-        [np.array_equal(a, b[:, ::-1]) for a, b in zip(flipped, image, strict=True)]
+@pytest.mark.parametrize("name", RANDOM)
+def test_every_image_draws_its_own_numbers_from_the_key(name, dtype):
+    """The same image many times: a key gives the same results again, but not to all of them."""
+    image = np.repeat(noise(1, 20, 18), 64, axis=0)
+    if name in ("mixup", "cutmix"):
+        image[::2] = noise(2, 20, 18)[1]  # mixed with itself, an image stays the same
+    batch, augment = batch_of(image, dtype), jax.jit(make(name, dtype))
+    assert make(name, dtype).random
+    first, again, other = (
+        augment(KEY, batch),
+        augment(KEY, batch),
+        augment(jax.random.key(4), batch),
     )
-    same = np.array([np.array_equal(a, b) for a, b in zip(flipped, image, strict=True)])
-    assert np.all(mirrored ^ same)
-    # Binomial, 1,000 draws: five standard deviations are 0.072.
-    assert abs(mirrored.mean() - 0.3) < 0.072
-    np.testing.assert_array_equal(run(Flip(1.0), image), image[:, :, ::-1])
-    np.testing.assert_array_equal(run(Flip(0.0), image), image)
+    changed = np.asarray(first["image"])
+    assert changed.dtype == dtype and changed.shape == image.shape
+    assert np.all(np.isfinite(changed))
+    np.testing.assert_array_equal(changed, again["image"])
+    assert np.any(changed != other["image"])
+    assert len(np.unique(changed[::2], axis=0)) > 1
+    for key, values in batch.items():
+        if key not in ("image", "label") or (key == "label" and name not in ("mixup", "cutmix")):
+            np.testing.assert_array_equal(first[key], values)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize(("mode", "numpy_mode"), [("reflect", "reflect"), ("zeros", "constant")])
-def test_shifted_crop_is_a_crop_of_the_padded_image(dtype, mode, numpy_mode):
-    image, padding = images(dtype), 2
-    cropped = run(ShiftedCrop(padding, mode), image)
-    assert cropped.dtype == dtype and cropped.shape == image.shape
-    sides = ((padding, padding), (padding, padding), (0, 0))
-    counts = np.zeros((2 * padding + 1, 2 * padding + 1), int)
-    for before, after in zip(image, cropped, strict=True):
-        padded = np.pad(before, sides, mode=numpy_mode)
-        found = [
-            (row, column)
-            for row in range(5)
-            for column in range(5)
-            if np.array_equal(padded[row : row + 9, column : column + 7], after)
-        ]
-        assert len(found) == 1
-        counts[found[0]] += 1
-    # 256 crops over 25 places: none is empty but with probability 0.0007, and the key is fixed.
-    assert counts.min() >= 1
+@pytest.mark.parametrize("name", [n for n in RANDOM if hasattr(make(n), "probability")])
+def test_what_comes_with_probability_0_never_comes(name, dtype):
+    component = make(name, dtype)
+    component.probability = 0.0
+    image = noise(16, 12, 10, dtype=dtype)
+    result = jax.jit(component)(KEY, batch_of(image, dtype))
+    np.testing.assert_array_equal(result["image"], image)
+    if name in ("mixup", "cutmix"):
+        np.testing.assert_array_equal(result["label"], np.eye(10)[np.arange(16) % 10])
+
+
+# Not `shifted_crop`: a pixel cannot be reflected.
+@pytest.mark.parametrize("name", [n for n in names("augmentation") if n != "shifted_crop"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_one_pixel_and_of_one_channel_are_images(name, channels):
+    image = noise(3, 1, 1, channels)
+    result = jax.jit(make(name))(KEY, batch_of(image))["image"]
+    assert result.shape == image.shape and np.all(np.isfinite(result))
+
+
+@pytest.mark.slow
+def test_devices_augment_the_rows_they_have():
+    """And get the images that one device would; only those that mix send a row to the next one."""
+    folder = Path(__file__).parent
+    paths = [str(folder.parents[1]), str(folder)]
+    outcome = subprocess.run(
+        [sys.executable, str(folder / "augment_on_devices.py")],
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+            "PYTHONPATH": os.pathsep.join(paths),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    found = json.loads(outcome.stdout)
+    assert found.keys() == set(names("augmentation"))
+    for name, one in found.items():
+        assert one["same"], name
+        rows = ["u8[1,20,18,3]", "f32[1,10]"] if name in ("mixup", "cutmix") else []
+        assert sorted(sent.partition("{")[0] for sent in one["sent"]) == sorted(rows), name
 
 
 def test_normalise_is_its_formula_in_float64():
-    image = images()
+    image = noise()
     expected = (image.astype(np.float64) / 255 - [0.4, 0.5, 0.6]) / [0.1, 0.2, 0.3]
     result = run(Normalise(mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3)), image)
     assert result.dtype == np.float32
@@ -73,31 +135,8 @@ def test_normalise_is_its_formula_in_float64():
     np.testing.assert_allclose(ends.ravel(), [-1, 1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("size", [1, 4, 5])
-def test_cutout_fills_a_square_around_a_pixel_of_the_image(dtype, size):
-    image = images(dtype, size=512)
-    result = run(Cutout(size, fill=0), image)
-    assert result.dtype == dtype
-    centres = set()
-    for before, after in zip(image, result, strict=True):
-        hole = np.all(after == 0, axis=-1)
-        np.testing.assert_array_equal(after[~hole], before[~hole])
-        matching = []
-        for row in range(9):
-            for column in range(7):
-                expected = np.zeros((9, 7), bool)
-                top, left = row - size // 2, column - size // 2
-                expected[max(top, 0) : top + size, max(left, 0) : left + size] = True
-                if np.array_equal(expected, hole):
-                    matching.append((row, column))
-        assert matching
-        centres |= set(matching)
-    assert len(centres) == 63  # every pixel is the centre somewhere
-
-
 def test_apply_all_gives_each_augmentation_a_key_of_its_own():
-    image = images(size=64)
+    image = noise(64)
     batch = {"image": jnp.asarray(image)}
     pipeline = (Flip(), ShiftedCrop(2), Normalise())
     result = jax.jit(lambda key, b: apply_all(pipeline, key, b))(KEY, batch)
@@ -109,26 +148,15 @@ def test_apply_all_gives_each_augmentation_a_key_of_its_own():
     assert np.any(np.asarray(twice["image"]) != image)
 
 
-@pytest.mark.parametrize("augmentation", [Flip(), ShiftedCrop(2), Cutout(3)])
-def test_the_same_key_draws_the_same_and_another_key_does_not(augmentation):
-    image = images(size=64)
-    np.testing.assert_array_equal(run(augmentation, image), run(augmentation, image))
-    assert np.any(run(augmentation, image) != run(augmentation, image, jax.random.key(4)))
-    assert augmentation.random
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Flip(1.5), "probability=1.5"),
-        (lambda: ShiftedCrop(mode="reflct"), "did you mean 'reflect'"),
-        (lambda: ShiftedCrop(-1), "padding=-1"),
-        (lambda: run(ShiftedCrop(7), images()), "cannot reflect padding=7"),
         (lambda: Normalise(std=(0.0,)), "must be positive"),
-        (lambda: run(Normalise(mean=(1.0, 2.0)), images()), "2 values, the images have 3"),
-        (lambda: Cutout(0), "size=0"),
-        (lambda: Flip()(KEY, {"imge": jnp.zeros(3)}), "no 'image'; did you mean 'imge'"),
-        (lambda: Flip()(KEY, {"image": jnp.zeros((2, 3))}), r"shape \(2, 3\)"),
+        (lambda: run(Normalise(mean=(1.0, 2.0)), noise()), "2 values, the images have 3"),
+        (
+            lambda: apply_all((Flip(),), KEY, {}),
+            r"config.data.augmentations.0: flip: the batch has",
+        ),
     ],
 )
 def test_a_mistake_names_the_augmentation(make, message):

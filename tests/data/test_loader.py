@@ -20,7 +20,7 @@ def take(source, transforms, order, count, *, start_step=0, rows=ALL, workers=0,
         transforms,
         order,
         start_step=start_step,
-        process_slice=rows,
+        rows=rows,
         workers=workers,
         prefetch=prefetch,
     ) as batches:
@@ -123,7 +123,7 @@ def test_a_closed_stream_has_no_more_batches():
         [],
         TrainingOrder(10, 0, 5),
         start_step=0,
-        process_slice=ALL,
+        rows=ALL,
         workers=0,
         prefetch=2,
     )

@@ -17,7 +17,7 @@ from dlresearch.data import TrainingOrder, stream
 
 if __name__ == "__main__":
     batches = stream(Counting(), [], TrainingOrder(10, 0, 5), start_step=0,
-                     process_slice=slice(None), workers=1, prefetch=1)
+                     rows=slice(None), workers=1, prefetch=1)
     next(batches)
     print(*[child.pid for child in multiprocessing.active_children()], flush=True)
     sys.stdin.readline()

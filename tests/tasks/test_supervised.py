@@ -57,6 +57,25 @@ def test_smoothed_labels_give_the_formula_of_szegedy():
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_weights_of_classes_give_the_weighted_mean_of_the_losses_of_their_classes():
+    weights = RNG.dirichlet(np.ones(7), 50).astype(np.float32)
+    task = Classification(make_model, {}, num_classes=7, label_smoothing=0.2)
+    metrics = loss_and_metrics(task, {"image": LOGITS, "label": weights})
+    log_p = scipy.special.log_softmax(LOGITS.astype(np.float64), axis=1)
+    expected = -(0.8 * (weights * log_p).sum(axis=1) + 0.2 * log_p.mean(axis=1)).mean()
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
+    # The accuracy of guesses that are right as often as the label says.
+    expected = weights[np.arange(50), LOGITS.argmax(axis=1)].mean()
+    assert metrics["accuracy"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_of_one_class_are_the_same_as_its_number():
+    task = Classification(make_model, {}, num_classes=7, label_smoothing=0.2)
+    number = loss_and_metrics(task, {"image": LOGITS, "label": LABELS})
+    weights = np.eye(7, dtype=np.float32)[LABELS]
+    assert loss_and_metrics(task, {"image": LOGITS, "label": weights}) == number
+
+
 def test_regression_is_mean_squared_error():
     metrics = loss_and_metrics(
         Regression(make_model), {"features": PREDICTION[:, None], "target": TARGET}
@@ -83,6 +102,20 @@ def test_huber_loss_equals_scipys():
                 Classification(make_model, {}, num_classes=3), {"image": LOGITS, "label": LABELS}
             ),
             "its output has shape",
+        ),
+        (
+            lambda: loss_and_metrics(
+                Classification(make_model, {}, num_classes=7),
+                {"image": LOGITS, "label": LOGITS[:, :6]},
+            ),
+            "'label' has the weights of 6 classes and the task 7; set num_classes",
+        ),
+        (
+            lambda: loss_and_metrics(
+                Classification(make_model, {}, num_classes=7),
+                {"image": LOGITS, "label": LOGITS[:, 0]},
+            ),
+            "'label' is float32; classes are integers",
         ),
         (
             lambda: loss_and_metrics(Regression(make_model), {"image": LOGITS}),

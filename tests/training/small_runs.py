@@ -2,8 +2,12 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections import defaultdict
 from pathlib import Path
 
 import jax
@@ -14,6 +18,7 @@ from dlresearch import preemption
 from dlresearch.config import component, default_config, to_dict, validate
 from dlresearch.training import Result, Setup, open_workdir, train
 from dlresearch.training.checkpoints import Checkpoints
+from dlresearch.training.records import read_records
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,9 +71,12 @@ def toy_config(name: str) -> ConfigDict:
     return config
 
 
-def run(config: ConfigDict, path: Path) -> Result:
-    """Train in this process, as the entry point would."""
+def run(config: ConfigDict, path: Path, stop_at: int | None = None) -> Result:
+    """Train in this process, as the entry point would; preempted at a place where it can be."""
     preemption.reset()
+    if stop_at is not None:
+        preemption.await_agreement()
+        preemption.agree(lambda first: stop_at, "a test")
     return train(Setup(validate(config)), open_workdir(str(path)))
 
 
@@ -91,38 +99,104 @@ def assert_same_run(config: ConfigDict, one: Path, other: Path) -> None:
     assert (other / "metrics.jsonl").read_bytes() == (one / "metrics.jsonl").read_bytes()
 
 
+def differences(one: Path, other: Path) -> dict[tuple[int, str], float]:
+    """Of every metric at every step of two runs, by step and name, in parts of the largest value of
+    that metric: what comes close to zero has no scale of its own.
+    """
+    expected, actual = (read_records(folder / "metrics.jsonl") for folder in (one, other))
+    assert expected.keys() == actual.keys()
+    largest: dict[str, float] = defaultdict(float)
+    for step, metrics in expected.items():
+        assert metrics.keys() == actual[step].keys(), step
+        for name, value in metrics.items():
+            largest[name] = max(largest[name], abs(value))
+    return {
+        (step, name): abs(actual[step][name] - value) / (largest[name] or 1.0)
+        for step, metrics in expected.items()
+        for name, value in metrics.items()
+    }
+
+
+def assert_same_curve(one: Path, other: Path, tolerance: float) -> None:
+    """No metric differs at any step by more than the tolerance, as a part of its largest value."""
+    for (step, name), difference in differences(one, other).items():
+        assert difference <= tolerance, (step, name, difference)
+
+
 def write_config(config: ConfigDict, path: Path) -> Path:
     """The config as a file that --config takes."""
     path.write_text(json.dumps(to_dict(config)))
     return path
 
 
-def environment(devices: int = 1) -> dict[str, str]:
+def copy_without_checkpoint(folder: Path, copy: Path, step: int) -> None:
+    """The folder of a run, as if it had been killed before it had saved its last step."""
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / f"checkpoints/{step}")
+    (copy / "result.json").unlink()
+
+
+def environment(devices: int = 1, xla_flags: str = "") -> dict[str, str]:
     """For a child process: CPU, so many devices, tests importable, the shared compilation cache."""
     paths = [str(ROOT), str(ROOT / "tests/training")]
     return {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {xla_flags}".strip(),
+        # Threads of XLA, by default no more than there are devices or cores. Each of them can wait
+        # in another collective operation, and then none is left to come to the one all wait for.
+        "NPROC": str(16 * devices),
         "PYTHONPATH": os.pathsep.join(paths),
     }
 
 
 def start(config: Path, workdir: Path, *flags: str, devices: int = 1) -> subprocess.Popen:
     """`python -m dlresearch.train` in a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "dlresearch.train",
-        f"--config={config}",
-        f"--workdir={workdir}",
-        *flags,
+    files = f"--config={config}", f"--workdir={workdir}"
+    return start_python("-m", "dlresearch.train", *files, *flags, devices=devices)
+
+
+def start_processes(
+    config: Path, workdir: Path, count: int, devices: int = 1, flags: tuple[str, ...] = ()
+) -> list[subprocess.Popen]:
+    """One run of so many processes on this machine."""
+    together = f"--coordinator_address=localhost:{free_port()}", f"--num_processes={count}"
+    return [
+        start(config, workdir, *together, f"--process_id={number}", *flags, devices=devices)
+        for number in range(count)
     ]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def start_python(*arguments: str, devices: int = 1, xla_flags: str = "") -> subprocess.Popen:
+    """Python, with its output as one text; as many virtual devices as asked for."""
     return subprocess.Popen(
-        command,
+        [sys.executable, *arguments],
         cwd=ROOT,
-        env=environment(devices),
+        env=environment(devices, xla_flags),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+
+
+def assert_complete(*processes: subprocess.Popen, seconds: float = 240) -> None:
+    """Wait for all; on failure or after so many seconds, end them and show what they said."""
+    end = time.monotonic() + seconds
+    try:
+        while any(process.poll() is None for process in processes):
+            failed = any(process.poll() for process in processes)
+            if failed or time.monotonic() > end:
+                break
+            time.sleep(0.05)
+    finally:
+        for process in processes:
+            process.kill()
+    said = [f"exit status {process.wait()}\n{process.communicate()[0]}" for process in processes]
+    assert not any(process.returncode for process in processes), "\n".join(said)

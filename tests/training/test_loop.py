@@ -1,17 +1,10 @@
-"""What a run does beside learning: divergence, evaluation, speed figures, eight devices."""
+"""What a run does beside learning: divergence, evaluation, precision, the report."""
 
 import json
 
 import numpy as np
 import pytest
-from small_runs import (
-    classification_config,
-    regression_config,
-    run,
-    start,
-    toy_config,
-    write_config,
-)
+from small_runs import classification_config, regression_config, run
 
 from dlresearch.config import component
 from dlresearch.training.records import read_records
@@ -92,32 +85,6 @@ def test_half_precision_learns_and_keeps_parameters_in_float32(tmp_path, precisi
     result = run(config, tmp_path)
     assert result.status == "completed"
     assert result.metrics["test/accuracy"] > 0.3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "config"),
-    [
-        ("classification", classification_config()),
-        ("two players", toy_config("TwoPlayers")),
-        ("moving target", toy_config("MovingTarget")),
-    ],
-)
-def test_eight_devices_draw_the_curve_of_one(tmp_path, name, config):
-    """Sums over 8 devices round differently: 1e-4 is about 1,000 units in float32's last place."""
-    path = write_config(config, tmp_path / "config.json")
-    config_of_eight = config.copy_and_resolve_references()
-    if "test" in config_of_eight.evaluators:
-        config_of_eight.evaluators.test["batch_size"] = 96
-    eight = write_config(config_of_eight, tmp_path / "eight.json")
-    assert start(path, tmp_path / "one").wait() == 0
-    process = start(eight, tmp_path / "eight", devices=8)
-    assert process.wait() == 0, process.stdout and process.stdout.read()
-    one, other = (read_records(tmp_path / folder / "metrics.jsonl") for folder in ("one", "eight"))
-    assert one.keys() == other.keys()
-    for step, metrics in one.items():
-        for metric, value in metrics.items():
-            assert other[step][metric] == pytest.approx(value, rel=1e-4, abs=1e-5), (step, metric)
 
 
 def test_the_report_shows_every_metric_and_the_config(tmp_path):

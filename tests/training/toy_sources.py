@@ -1,5 +1,10 @@
 """Sources for tests."""
 
+import os
+import time
+from pathlib import Path
+
+import jax
 import numpy as np
 
 from dlresearch.data.embedded import Digits
@@ -25,3 +30,55 @@ class NotANumber(Darkness):
     def __getitem__(self, index: int):
         example = super().__getitem__(index)
         return example if index % 50 else {**example, "darkness": np.float32(np.nan)}
+
+
+class Tokens:
+    """Sequences that can be learned: the next token is three times the last, plus 0 or 1."""
+
+    def __init__(self, examples: int, seed: int, length: int = 9, vocabulary: int = 16):
+        rng = np.random.default_rng(seed)
+        tokens = [rng.integers(vocabulary, size=examples)]
+        for _ in range(length - 1):
+            tokens.append((3 * tokens[-1] + rng.integers(2, size=examples)) % vocabulary)
+        self.tokens = np.stack(tokens, axis=1).astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: int):
+        return {"tokens": self.tokens[index]}
+
+
+class Numbered:
+    """Digits with their number. Which were asked for, in the order in which they were, is in the
+    file SPLIT-PROCESS of the folder that the environment names."""
+
+    def __init__(self, split: str):
+        self.digits = Digits(split)
+        self.metadata = self.digits.metadata
+        self.asked = Path(os.environ["TOY_ASKED"]) / f"{split}-{jax.process_index()}"
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def __getitem__(self, index: int):
+        with self.asked.open("a") as asked:
+            asked.write(f"{index}\n")
+        return {**self.digits[index], "number": np.int32(index)}
+
+
+class Faulty(Darkness):
+    """Goes wrong, in the process whose environment says so, once it has given 500 examples."""
+
+    def __init__(self, split: str):
+        super().__init__(split)
+        self.given = 0
+
+    def __getitem__(self, index: int):
+        self.given += 1
+        fault = os.environ.get("TOY_FAULT") if self.given > 500 else None
+        if fault == "raise":
+            raise ZeroDivisionError("made to fail")
+        if fault == "hang":
+            time.sleep(3600)
+        return super().__getitem__(index)

@@ -1,15 +1,18 @@
-"""Tasks as later tracks will bring them, as small as can be: two players, and a moving target."""
+"""Tasks as later tracks will bring them, as small as can be: two players, a moving target, a
+recurrent language model, a contrastive loss. And tasks that show what a run did."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key
 
 from dlresearch.models import functional
-from dlresearch.tasks import Average, Batch, Player, Task, Variables
+from dlresearch.tasks import Average, Batch, Classification, Player, Task, Variables
 
 
 class Dense(nn.Module):
@@ -124,3 +127,135 @@ class MovingTarget(Task):
 
     def predict(self, variables, batch):
         return self.encoder.apply(variables.averages["target"], {}, flat(batch), train=False)[0]
+
+
+class RecurrentNetwork(nn.Module):
+    """Embedding, two LSTM layers (Hochreiter and Schmidhuber 1997), logits of the next token."""
+
+    vocabulary: int = 16
+    width: int = 16
+
+    @nn.compact
+    def __call__(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time vocabulary"]:
+        x = nn.Embed(self.vocabulary, self.width)(tokens)
+        for _ in range(2):
+            x = nn.RNN(nn.OptimizedLSTMCell(self.width))(x)
+        return nn.Dense(self.vocabulary)(x)
+
+
+class LanguageModel(Task):
+    """Cross-entropy of the next token, over `tokens` of one length."""
+
+    def __init__(self):
+        self.network = functional(RecurrentNetwork)
+
+    @property
+    def players(self):
+        return (Player("network", self.loss),)
+
+    def init(self, key, batch):
+        params, state = self.network.init(key, batch["tokens"][:, :-1])
+        return Variables(params={"network": params}, state={"network": state})
+
+    def loss(self, params, variables, batch, key):
+        tokens = batch["tokens"]
+        logits, _ = self.network.apply(params, {}, tokens[:, :-1], train=True, key=key)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
+        loss = jnp.mean(losses)
+        return loss, (variables.state, {"loss": loss})
+
+    def predict(self, variables, batch):
+        tokens = batch["tokens"][:, :-1]
+        return self.network.apply(variables.params["network"], {}, tokens, train=False)[0]
+
+
+class TwoViews:
+    """Augmentation: each image twice, `first` and `second`, with other noise."""
+
+    random = True
+
+    def __call__(self, key: Key[Array, ""], batch: dict[str, Array]) -> dict[str, Array]:
+        images = flat(batch)
+        keys = dict(zip(("first", "second"), jax.random.split(key), strict=True))
+        views = {name: jax.random.normal(key, images.shape) for name, key in keys.items()}
+        return {**batch, **{name: images + 0.1 * noise for name, noise in views.items()}}
+
+
+class Encoder(nn.Module):
+    """A code with batch normalisation in it, and its projection."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch pixels"], *, train: bool):
+        x = nn.Dense(32, use_bias=False)(x)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        code = nn.Dense(16)(jnp.tanh(x))
+        return code, nn.Dense(16)(jnp.tanh(code))
+
+
+class Contrastive(Task):
+    """NT-Xent (Chen et al. 2020, arXiv:2002.05709, eq. 1): among all views of the whole batch,
+    which is the other one of the same image? Needs the augmentation `TwoViews`."""
+
+    def __init__(self, temperature: float = 0.5):
+        self.encoder = functional(Encoder)
+        self.temperature = temperature
+
+    @property
+    def players(self):
+        return (Player("encoder", self.loss),)
+
+    def init(self, key, batch):
+        params, state = self.encoder.init(key, flat(batch))
+        return Variables(params={"encoder": params}, state={"encoder": state})
+
+    def loss(self, params, variables, batch, key):
+        views = jnp.concatenate([batch["first"], batch["second"]])
+        (_, projection), state = self.encoder.apply(
+            params, variables.state["encoder"], views, train=True
+        )
+        image = jnp.tile(jnp.arange(len(batch["first"])), 2)
+        loss = optax.losses.ntxent(projection, image, self.temperature)
+        return loss, ({"encoder": state}, {"loss": loss})
+
+    def predict(self, variables, batch):
+        (code, _), _ = self.encoder.apply(
+            variables.params["encoder"], variables.state["encoder"], flat(batch), train=False
+        )
+        return code
+
+
+class NumberedClassification(Classification):
+    """Records which examples a step had, and in which rows, as means of whole numbers: exact in
+    float32 for a batch of 32 examples with numbers below 16,384."""
+
+    def losses(self, outputs, batch):
+        losses, metrics = super().losses(outputs, batch)
+        numbers = batch["number"].astype(jnp.float32)
+        rows = jnp.arange(len(numbers), dtype=jnp.float32)
+        return losses, {**metrics, "number": numbers, "number_times_row": numbers * rows}
+
+
+class OnEachShard(Task):
+    """Mixed into a task, makes a mistake of its losses: each eighth of the batch is seen alone, as
+    by eight devices that share nothing but their gradients."""
+
+    @property
+    def players(self):
+        return tuple(replace(each, loss=self._local(each.loss)) for each in super().players)
+
+    @staticmethod
+    def _local(loss):
+        def mean_over_shards(params, variables, batch, key):
+            shards = jax.tree.map(lambda rows: rows.reshape(8, -1, *rows.shape[1:]), dict(batch))
+            each = jax.vmap(lambda shard: loss(params, variables, shard, key))(shards)
+            return jax.tree.map(lambda values: jnp.mean(values, axis=0), each)
+
+        return mean_over_shards
+
+
+class LocalClassification(OnEachShard, Classification):
+    """Batch norm over an eighth of the batch."""
+
+
+class LocalContrastive(OnEachShard, Contrastive):
+    """Views are told apart among those of an eighth of the batch."""

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import pytest
 
 from dlresearch.errors import UserError
-from dlresearch.optim import first_match, match_mask
+from dlresearch.patterns import first_match, match_mask
 
 PARAMS = {
     "stem": {"kernel": jnp.zeros(1), "bias": jnp.zeros(1)},

@@ -1,0 +1,204 @@
+"""A run on any mesh draws the curve of one device, and goes on from where one device was.
+
+Sums over several devices add float32 numbers in another order, which changes some units in the last
+place (2^-24, 6e-8 relative). The configs here are chosen so that steps do not magnify that.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mesh_curves import watched_run
+from ml_collections import ConfigDict
+from small_runs import (
+    ROOT,
+    assert_complete,
+    assert_same_curve,
+    classification_config,
+    copy_without_checkpoint,
+    differences,
+    run,
+    start_python,
+    toy_config,
+    write_config,
+)
+
+from dlresearch import preemption
+from dlresearch.config import component
+
+MESHES = {
+    "data": {"data": 8},
+    "fsdp": {"fsdp": 8},
+    "tensor": {"tensor": 8},
+    "all three": {"data": 2, "fsdp": 2, "tensor": 2},
+}
+# Elements of a parameter. Below are biases, and kernels that have no axis 8 or 2 x 2 divides.
+SMALLEST_SPLIT = 100
+TEST_EXAMPLES = 359
+# As parts of the largest value of a metric. Measured over all tasks and meshes: up to 4e-7 in the
+# first step, and 6e-7 in all 20.
+FIRST_STEP, TOLERANCE = 2e-6, 5e-6
+
+
+def shortened(config: ConfigDict, learning_rate: float) -> ConfigDict:
+    """20 steps, each recorded, of SGD with momentum. Adam would divide by the size of a gradient,
+    and make a whole step of one that is zero but for rounding."""
+    config.duration = "20 steps"
+    config.log.every = "1 steps"
+    config.checkpoint.every = "10 steps"
+    config.accumulate = 1
+    config.optimizer.update(name="sgd", learning_rate=learning_rate, clip_norm=2.0)
+    config.evaluators.test = dict(
+        name="toy_evaluators:Size",
+        source=component("digits", split="test"),
+        every="10 steps",
+        batch_size=96,  # the last batch is filled up
+    )
+    return config
+
+
+def convnet() -> ConfigDict:
+    """With batch norm, dropout, microbatches and an average of the parameters."""
+    config = shortened(classification_config(), 0.1)
+    config.model.widths = (8, 8)
+    config.accumulate = 2
+    config.evaluators.test.name = "classification"
+    return config
+
+
+def toy(name: str, learning_rate: float) -> ConfigDict:
+    config = shortened(toy_config(name), learning_rate)
+    config.data.preprocess = ()  # the toys scale images themselves
+    return config
+
+
+def language_model() -> ConfigDict:
+    config = toy("LanguageModel", 10.0)
+    config.data.augmentations = ()
+    config.data.source = component("toy_sources:Tokens", examples=1000, seed=0)
+    config.evaluators.test.name = "toy_evaluators:NextToken"
+    config.evaluators.test.source = component("toy_sources:Tokens", examples=TEST_EXAMPLES, seed=1)
+    return config
+
+
+def contrastive() -> ConfigDict:
+    config = toy("Contrastive", 0.1)
+    config.data.augmentations = (component("toy_tasks:TwoViews"),)
+    return config
+
+
+CONFIGS = {
+    "convnet": convnet,
+    "language model": language_model,
+    "two players": lambda: toy("TwoPlayers", 0.1),
+    "moving target": lambda: toy("MovingTarget", 0.1),
+    "contrastive": contrastive,
+}
+
+
+def on(mesh: str, config: ConfigDict) -> ConfigDict:
+    config = config.copy_and_resolve_references()
+    config.mesh.update(MESHES[mesh], fsdp_min_size=SMALLEST_SPLIT)
+    return config
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What `mesh_curves` has left."""
+    return json.loads((folder / "facts.json").read_text())
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def runs(request, tmp_path_factory) -> tuple[str, Path]:
+    """A name of `CONFIGS`, and a folder with the folders of its runs: `one` device, those of
+    `MESHES`, and `one, then fsdp`, which changed from one device to eight after 10 steps."""
+    config, folder = CONFIGS[request.param](), tmp_path_factory.mktemp("runs")
+    preemption.reset()
+    watched_run(config, folder / "one")
+    copy_without_checkpoint(folder / "one", folder / "one, then fsdp", 20)
+    arguments = []
+    for name, mesh in [*zip(MESHES, MESHES, strict=True), ("one, then fsdp", "fsdp")]:
+        path = write_config(on(mesh, config), folder / f"{name}.json")
+        arguments += [str(path), str(folder / name)]
+    script = str(ROOT / "tests/training/mesh_curves.py")
+    # Half the time of compilation; what it leaves out is the same on one device and on eight.
+    quick = "--xla_backend_optimization_level=0"
+    assert_complete(start_python(script, *arguments, devices=8, xla_flags=quick))
+    return request.param, folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", MESHES)
+def test_a_mesh_draws_the_curve_of_one_device(runs, mesh):
+    _, folder = runs
+    found = differences(folder / "one", folder / mesh)
+    assert {step for step, _ in found} == set(range(1, 21))
+    assert {metric for _, metric in found} > {"test/examples"}
+    for (step, metric), difference in found.items():
+        allowed = FIRST_STEP if step == 1 else TOLERANCE
+        assert difference <= allowed, (step, metric, difference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mesh", "parts"), [("fsdp", 8), ("tensor", 8), ("all three", 4)])
+def test_a_mesh_splits_the_parameters(runs, mesh, parts):
+    _, folder = runs
+    shapes = facts(folder / mesh)["parameters"]
+    split = {path: each for path, each in shapes.items() if math.prod(each[0]) >= SMALLEST_SPLIT}
+    assert len(split) > 1
+    for path, (shape, part) in split.items():
+        assert math.prod(shape) == parts * math.prod(part), (path, shape, part)
+
+
+@pytest.mark.slow
+def test_devices_share_the_work_of_a_step(runs):
+    """Eight devices that each did all of it would draw the same curve, too."""
+    name, folder = runs
+    if name == "two players":
+        pytest.skip("what the generator makes of random numbers alone is made on every device")
+    flops = {mesh: facts(folder / mesh)["flops"] for mesh in ("one", "data", "fsdp")}
+    # Not an eighth: updates, and views of the whole batch, are computed by each.
+    assert max(flops["data"], flops["fsdp"]) < flops["one"] / 3, flops
+
+
+@pytest.mark.slow
+def test_a_run_of_one_device_goes_on_where_parameters_are_split(runs):
+    _, folder = runs
+    assert_same_curve(folder / "one", folder / "one, then fsdp", TOLERANCE)
+
+
+@pytest.mark.slow
+def test_a_run_with_split_parameters_goes_on_on_one_device(runs, tmp_path):
+    name, folder = runs
+    copy_without_checkpoint(folder / "all three", tmp_path / "run", 20)
+    assert run(CONFIGS[name](), tmp_path / "run").status == "completed"
+    assert_same_curve(folder / "one", tmp_path / "run", TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("task", "norm", "matters"),
+    [
+        ("Contrastive", "", True),
+        ("Classification", "batch", True),
+        ("Classification", "layer", False),
+    ],
+)
+def test_losses_of_each_shard_alone_would_be_noticed(tmp_path, task, norm, matters):
+    """Over the rows of one device alone, batch norm is another one, and a view has fewer others to
+    be told apart from. Layer norm looks at one row: to compare so makes no difference by itself.
+    """
+    config = contrastive()
+    if task == "Classification":
+        config = shortened(classification_config(), 0.1)
+        config.model = component("mlp", hidden=(16,), norm=norm)
+    config.duration, config.evaluators = "3 steps", {}
+    run(config, tmp_path / "whole")
+    config.task.name = f"toy_tasks:Local{task}"
+    run(config, tmp_path / "shards")
+    found = differences(tmp_path / "whole", tmp_path / "shards")
+    if matters:
+        assert found[1, "train/loss"] > 1000 * FIRST_STEP
+        assert found[3, "train/loss"] > 1000 * TOLERANCE
+    else:
+        assert max(found.values()) < TOLERANCE
