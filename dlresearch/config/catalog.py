@@ -48,6 +48,11 @@ CATALOG: dict[str, dict[str, str]] = {
     "model": {
         "mlp": "dlresearch.models.mlp:MLP",
         "convnet": "dlresearch.models.convnet:ConvNet",
+        "resnet": "dlresearch.models.resnet:ResNet",
+        "wide_resnet": "dlresearch.models.resnet:WideResNet",
+        "convnext": "dlresearch.models.convnext:ConvNeXt",
+        "vit": "dlresearch.models.vit:ViT",
+        "airbench": "dlresearch.models.airbench:Airbench",
     },
     "optimizer": {
         "sgd": "dlresearch.optim.optimizers:sgd",

@@ -4,20 +4,31 @@
 """
 
 from dlresearch.models.adapter import Model, functional
+from dlresearch.models.airbench import Airbench
 from dlresearch.models.convnet import ConvNet
+from dlresearch.models.convnext import ConvNeXt
 from dlresearch.models.flops import count_flops, jaxpr_flops
 from dlresearch.models.layers import activation, norm
 from dlresearch.models.mlp import MLP
 from dlresearch.models.remat import KeepProducts
+from dlresearch.models.resnet import ResNet, WideResNet
+from dlresearch.models.vit import ViT
+from dlresearch.models.whitening import whitening_kernel
 
 __all__ = [
     "MLP",
+    "Airbench",
+    "ConvNeXt",
     "ConvNet",
     "KeepProducts",
     "Model",
+    "ResNet",
+    "ViT",
+    "WideResNet",
     "activation",
     "count_flops",
     "functional",
     "jaxpr_flops",
     "norm",
+    "whitening_kernel",
 ]
