@@ -147,7 +147,9 @@ class Processes:
         for pattern in (r"^error: .*", r".*: saved step .*", r"UNAVAILABLE: .*(?:\n.*)?"):
             found = [match[0] for log in logs for match in re.finditer(pattern, log, re.MULTILINE)]
             if found:
-                return " ".join(found[0].replace(str(self.folder), "DIR").split())
+                return " ".join(
+                    found[0].replace(str(self.folder), "DIR").replace(f"{ROOT}/", "").split()
+                )
         return ""
 
     def kill(self) -> None:
