@@ -103,6 +103,8 @@ def run(
         status = _say(failure, FAILED_STATUS)
     except preemption.Preempted:
         status = preemption.RESUME_STATUS
+    except KeyboardInterrupt:  # the second one; the first asks to save
+        status = _say(Failure("interrupted; all up to the last checkpoint is saved"), 130)
     except BrokenPipeError:  # `dlresearch check ... | head`: nobody reads on
         os._exit(0)
     except Exception as error:

@@ -22,12 +22,12 @@ class Data(Section):
     )
     preprocess: tuple[Component, ...] = option(
         (),
-        "Applied on the device to every batch, in training and evaluation.",
+        "Applied on the device to every batch, in training and evaluation, after `augmentations`.",
         kind="augmentation",
     )
     augmentations: tuple[Component, ...] = option(
         (),
-        "Applied on the device to training batches, after `preprocess`.",
+        "Applied on the device to training batches, as the source gives them.",
         kind="augmentation",
     )
     placement: str = option(

@@ -5,7 +5,9 @@ where a device waits for a process that is gone.
 """
 
 import json
+import math
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -53,10 +55,19 @@ class Store:
         except jax.errors.JaxRuntimeError:
             return None
 
-    def all(self, folder: str) -> dict[int, str]:
-        """What processes have put under `folder/NUMBER` so far, by their numbers."""
-        entries = self._client.key_value_dir_get(f"{_PREFIX}/{folder}/")
-        return {int(key.rsplit("/", 1)[1]): text for key, text in entries}
+    def collect(self, folder: str, count: int, timeout: float = math.inf) -> dict[int, str]:
+        """What processes have put under `folder/NUMBER`, by number, once there are `count` of them
+        or so many seconds are over.
+
+        For the first process, which then puts what follows from it under one key: all of them doing
+        so would ask the coordinator for the square of their number.
+        """
+        until = time.monotonic() + timeout
+        while True:
+            entries = self._client.key_value_dir_get(f"{_PREFIX}/{folder}/")
+            if len(entries) >= count or time.monotonic() > until:
+                return {int(key.rsplit("/", 1)[1]): text for key, text in entries}
+            time.sleep(0.02)
 
 
 _calls = 0
@@ -91,7 +102,12 @@ def gather(text: str) -> list[str]:
         return [text]
     call, store = _call(), Store()
     store.put(f"{call}/{jax.process_index()}", text)
-    return [store.get(f"{call}/{process}") for process in range(jax.process_count())]
+
+    def in_order() -> list[str]:
+        texts = store.collect(call, jax.process_count())
+        return [texts[process] for process in range(jax.process_count())]
+
+    return from_first(in_order)
 
 
 def host() -> str:

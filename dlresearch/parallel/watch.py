@@ -16,14 +16,15 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
 import jax
 
 from dlresearch import preemption
 from dlresearch.parallel.store import Store, host
 
+_STALLED = "no progress"
 _ROLL_CALL_SECONDS = 3.0  # a process that lives answers within milliseconds, unless it is swapping
 _LAST_TO_LEAVE_SECONDS = (
     0.5  # the coordinator stays until the others have read what is in its store
@@ -81,7 +82,7 @@ class Watch:
             with contextlib.suppress(jax.errors.JaxRuntimeError):  # the coordinator may be gone
                 self._store.put("failure", json.dumps([self._process, what, status]))
             # The thread that awaits a failure ends this process, once the others know.
-            time.sleep(_ROLL_CALL_SECONDS + 2 * _LAST_TO_LEAVE_SECONDS)
+            time.sleep(2 * _ROLL_CALL_SECONDS)
         _exit(status)
 
     def leave(self) -> None:
@@ -107,7 +108,11 @@ class Watch:
 
         def last_of_all(place: int) -> int:
             store.put(f"place/{self._process}", str(place))
-            return max(int(store.get(f"place/{process}")) for process in range(self._count))
+            if self._process == 0:
+                store.put(
+                    "stop_at", str(max(map(int, store.collect("place", self._count).values())))
+                )
+            return int(store.get("stop_at"))
 
         why = self._news("stop")
         if why is not None:
@@ -119,15 +124,45 @@ class Watch:
         if news is None:
             return
         first, what, status = json.loads(news)
-        answers = self._roll_call()
-        verdict = _verdict(first, what, answers, self._store.all("host"))
+        here = [preemption.progress()[0], _where()]
+        self._store.put(f"roll_call/{self._process}", json.dumps(here))
+        if self._process == 0:
+            self._store.put("verdict", json.dumps(self._verdict(first, what)))
+        verdict, behind = json.loads(self._store.get("verdict"))
         _say(f"error: {verdict}")
-        if self._process == _behind(answers) and "no progress" in what:
+        if self._process == behind:
             faulthandler.dump_traceback()
         if self._process == 0:
             _note(verdict)
             time.sleep(_LAST_TO_LEAVE_SECONDS)
         _exit(status)
+
+    def _verdict(self, first: int, what: str) -> tuple[str, int | None]:
+        """What happened first, in one line, and the process that stands still, if one does: from
+        who answers a roll call, and how far each one is.
+        """
+        assert self._store is not None
+        hosts = self._store.collect("host", self._count)
+        answers = {
+            process: json.loads(answer)
+            for process, answer in self._store.collect(
+                "roll_call", self._count, _ROLL_CALL_SECONDS
+            ).items()
+        }
+
+        def name(process: int) -> str:
+            return f"process {process} of {self._count} ({hosts[process]})"
+
+        if gone := sorted(set(hosts) - set(answers)):
+            return (
+                f"{', '.join(map(name, gone))} is gone: killed, or its host or network failed;"
+                f" process {first} noticed: {what}"
+            ), None
+        places = sorted((place, process) for process, (place, _) in answers.items())
+        if _STALLED in what and places[0][0] < places[1][0]:
+            behind = places[0][1]
+            return f"{what}; {name(behind)} is behind the others, at {answers[behind][1]}", behind
+        return f"{name(first)}: {what}", None
 
     def _await_stall(self, timeout: float) -> None:
         while True:
@@ -135,7 +170,7 @@ class Watch:
             if self._leaving:
                 return
             if waited >= timeout:
-                what = f"no progress for {timeout:.4g} s (--stall_timeout)"
+                what = f"{_STALLED} for {timeout:.4g} s (--stall_timeout)"
                 if self._store is None:
                     what += f"; it is at {_where()}"
                     faulthandler.dump_traceback()
@@ -154,43 +189,6 @@ class Watch:
                 "error: process 0, the coordinator, is gone: killed, or its host or network failed"
             )
             _exit(1)
-
-    def _roll_call(self) -> dict[int, Any]:
-        """`[place, where in the code]` of every process that answers."""
-        assert self._store is not None
-        self._store.put(
-            f"roll_call/{self._process}", json.dumps([preemption.progress()[0], _where()])
-        )
-        until = time.monotonic() + _ROLL_CALL_SECONDS
-        answers: Mapping[int, str] = {}
-        while len(answers) < self._count and time.monotonic() < until:
-            answers = self._store.all("roll_call")
-            time.sleep(0.02)
-        return {process: json.loads(answer) for process, answer in answers.items()}
-
-
-def _verdict(first: int, what: str, answers: Mapping[int, Any], hosts: Mapping[int, str]) -> str:
-    """What happened first, in one line, from who answered and how far each one is."""
-
-    def name(process: int) -> str:
-        return f"process {process} of {len(hosts)} ({hosts[process]})"
-
-    gone = sorted(set(hosts) - set(answers))
-    if gone:
-        return (
-            f"{', '.join(map(name, gone))} is gone: killed, or its host or network failed;"
-            f" process {first} noticed: {what}"
-        )
-    behind = _behind(answers)
-    if "no progress" in what and behind is not None:
-        return f"{what}; {name(behind)} is behind the others, at {answers[behind][1]}"
-    return f"{name(first)}: {what}"
-
-
-def _behind(answers: Mapping[int, Any]) -> int | None:
-    """The process that has come less far than all others, if there is one."""
-    places = sorted((place, process) for process, (place, _) in answers.items())
-    return places[0][1] if len(places) > 1 and places[0][0] < places[1][0] else None
 
 
 def _where() -> str:

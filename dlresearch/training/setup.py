@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from dlresearch.config import Component, Duration, Experiment, build
 from dlresearch.data import EPOCH, EXAMPLE, TrainingOrder, apply_all, evaluation_batches
@@ -241,15 +241,17 @@ class Setup:
             seed=self.experiment.seed,
             optimizers=self.optimizers,
             averages=self.averages,
-            augment=lambda key, batch: apply_all(
-                self.augmentations, key, self._preprocessed(batch)
-            ),
+            augment=self._augmented,
             accumulate=self.experiment.accumulate,
             record_every=self.schedule.log,
             scale_loss=self.experiment.precision == "float16",
             gather=self._layout.gather,
             place=self._layout.as_parameters,
         )
+
+    def _augmented(self, key: Key[Array, ""], batch: dict[str, Array]) -> dict[str, Array]:
+        """What training sees of a batch, as the source gives it."""
+        return self._preprocessed(apply_all(self.augmentations, key, batch))
 
     def _preprocessed(self, batch: dict[str, Array]) -> dict[str, Array]:
         key = jax.random.key(0)  # none of them is random
@@ -263,7 +265,7 @@ class Setup:
             for name, leaf in self.batch_shapes.items()
         }
         key = jax.random.key(self.experiment.seed)
-        return initial_variables(self.task, self.averages, key, self._preprocessed(batch))
+        return initial_variables(self.task, self.averages, key, self._augmented(key, batch))
 
     def _first_state(self) -> TrainState:
         batch = {

@@ -7,6 +7,7 @@ import pytest
 from small_runs import classification_config, regression_config, run
 
 from dlresearch.config import component
+from dlresearch.errors import UserError
 from dlresearch.training.records import read_records
 
 
@@ -93,3 +94,15 @@ def test_the_report_shows_every_metric_and_the_config(tmp_path):
     assert page.count("<svg") >= 5
     for text in ("completed", "test/rmse", "train/gradient_norm", "darkness", "jaxlib"):
         assert text in page, text
+
+
+def test_augmentations_see_what_the_source_gives(tmp_path):
+    """Levels of floats would have to be said: after `normalise`, `solarise` is an error."""
+    config = classification_config()
+    config.duration = "1 steps"
+    config.data.augmentations = (component("solarise"),)
+    assert config.data.preprocess[0].name == "normalise"
+    assert run(config, tmp_path / "before").status == "completed"
+    config.data.augmentations = (component("normalise"), component("solarise"))
+    with pytest.raises(UserError, match="black"):
+        run(config, tmp_path / "after")
