@@ -118,7 +118,7 @@ SOURCES = {
     "arrays(path=text.npz)": "'image' is of type <U1, which no device can hold",
     "arrays(path=objects.npz)": "cannot read objects.npz as an .npz file of arrays: ",
     "arrays(path=empty.npz)": "there is no example in it",
-    "arrays(path=flat.npz)": "normalise: 'image' has shape (32, 64), not batch, height, width",
+    "arrays(path=flat.npz)": "shifted_crop: 'image' has shape (32, 64), not batch, height, width",
     "arrays(path=nan.npz)": "the loss or the gradients of the first step are not finite",
     "digits(split=trian)": "config.data.source: there is no split 'trian'; did you mean 'train'?",
     "digits(held_out=1)": "held_out=1.0 is not in [0, 1)",

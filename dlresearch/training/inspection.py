@@ -93,20 +93,15 @@ def _values(values: np.ndarray) -> str:
 
 
 def _parameters(setup: Setup) -> Iterator[str]:
-    """Each parameter, how it is split and the part that a device has; the bytes of the state."""
+    """Each parameter; with several devices how it is split, and the part that each of them has."""
+    several = setup.mesh.size > 1
     arranged = ", ".join(f"{axis}={size}" for axis, size in setup.mesh.shape.items())
-    yield f"\nParameters, and their parts on devices: {arranged}"
-    state = setup.abstract_state
-    for player, params in state.variables.params.items():
+    yield f"\nParameters{f', and their parts on devices: {arranged}' if several else ''}"
+    for player, params in setup.abstract_state.variables.params.items():
         leaves = jax.tree_util.tree_leaves_with_path(params)
         rows = [
-            (
-                path_of(path),
-                f"{leaf.dtype!s:<9} {leaf.size:>12,}",
-                str(list(leaf.shape)),
-                in_words(leaf.sharding, leaf.ndim),
-                str(list(leaf.sharding.shard_shape(leaf.shape))),
-            )
+            (path_of(path), f"{leaf.dtype!s:<9} {leaf.size:>12,}", str(list(leaf.shape)))
+            + (_part(leaf) if several else ())
             for path, leaf in leaves
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -114,7 +109,19 @@ def _parameters(setup: Setup) -> Iterator[str]:
             cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
             yield f"  {'  '.join(cells)}".rstrip()
         yield f"  {player}: {sum(leaf.size for _, leaf in leaves):,} parameters"
+    if several:
+        yield from _sizes(setup)
+
+
+def _part(leaf: Any) -> tuple[str, str]:
+    part = leaf.sharding.shard_shape(leaf.shape)
+    return in_words(leaf.sharding, leaf.ndim), str(list(part))
+
+
+def _sizes(setup: Setup) -> Iterator[str]:
+    """The bytes of the state, in all and on each device."""
     yield f"\n  {'':<17}{'in all':>16}{'on each device':>20}"
+    state = setup.abstract_state
     kinds = {
         "parameters": state.variables.params,
         "optimizer state": state.optimizers,
