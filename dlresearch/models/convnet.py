@@ -9,11 +9,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from dlresearch.errors import UserError, suggest
+from dlresearch.models.checks import check_shares
 from dlresearch.models.layers import (
     Activation,
     Norm,
     activation,
-    check_dropout,
     check_sizes,
     check_types,
     halve_by_max,
@@ -64,7 +64,7 @@ class ConvNet(nn.Module):
             kernel_size=self.kernel_size,
             hidden=self.hidden,
         )
-        check_dropout(self.dropout)
+        check_shares(dropout=self.dropout)
         check_types(dtype=self.dtype, param_dtype=self.param_dtype)
         super().__post_init__()
 

@@ -41,12 +41,6 @@ def check_sizes(**sizes: int | tuple[int, ...]) -> None:
             raise UserError(f"{name}={size}: must be at least 1")
 
 
-def check_dropout(share: float) -> None:
-    """Raises UserError for a share of units that is not in [0, 1)."""
-    if not 0 <= share < 1:
-        raise UserError(f"dropout={share} is not in [0, 1)")
-
-
 def check_types(**types: DTypeLike) -> None:
     """Raises UserError for what is no floating-point type."""
     for name, type_ in types.items():

@@ -7,11 +7,11 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
+from dlresearch.models.checks import check_shares
 from dlresearch.models.layers import (
     Activation,
     Norm,
     activation,
-    check_dropout,
     check_sizes,
     check_types,
     norm,
@@ -43,7 +43,7 @@ class MLP(nn.Module):
 
     def __post_init__(self) -> None:
         check_sizes(num_outputs=self.num_outputs, hidden=self.hidden)
-        check_dropout(self.dropout)
+        check_shares(dropout=self.dropout)
         check_types(dtype=self.dtype, param_dtype=self.param_dtype)
         super().__post_init__()
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Shaped
 from dlresearch.errors import UserError
 from dlresearch.models.blur_pool import blur_pool
 from dlresearch.models.checks import check_choice, check_images, check_outputs, check_shares
-from dlresearch.models.layers import check_dropout, check_sizes, check_types
+from dlresearch.models.layers import check_sizes, check_types
 from dlresearch.models.residual import Style, Version, residual_stages
 
 Depth = Literal[18, 34, 50, 101, 152]
@@ -146,7 +146,7 @@ class WideResNet(nn.Module):
     def __post_init__(self) -> None:
         check_outputs(self.num_outputs)
         check_sizes(widen=self.widen)
-        check_dropout(self.dropout)
+        check_shares(dropout=self.dropout)
         check_shares(stochastic_depth=self.stochastic_depth)
         check_types(dtype=self.dtype, param_dtype=self.param_dtype)
         if self.depth < 10 or (self.depth - 4) % 6:

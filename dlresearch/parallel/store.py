@@ -25,15 +25,13 @@ class Store:
     def __init__(self) -> None:
         self._client: Any = distributed.global_state.client
 
-    def put(self, key: str, text: str) -> bool:
-        """False where the key is there already."""
+    def put(self, key: str, text: str) -> None:
+        """Has no effect where the key is there already: the first one counts."""
         try:
             self._client.key_value_set(f"{_PREFIX}/{key}", text)
         except jax.errors.JaxRuntimeError as error:
             if "ALREADY_EXISTS" not in str(error):
                 raise
-            return False
-        return True
 
     def get(self, key: str) -> str:
         """The text under a key, once there is one.
