@@ -1,24 +1,34 @@
 """The figures that need a GPU, all of them, in one call.
 
-    python benchmarks/gpu.py --out=docs/results/gpu.json
-    python benchmarks/gpu.py --small --out=/tmp/small.json     the same at a size for CPU, as a
+    python benchmarks/gpu.py --out=docs/results/gpu.json --data_dir=DIR
+    python benchmarks/gpu.py --small --out=/tmp/small/gpu.json     the same at a size for CPU, as a
     proof
 
-A figure is a `dlresearch benchmark` of one config, or the ratio of two. A track adds its own to
-`FIGURES`. The table in docs/results.md says for each whether it was measured, and on which device.
+A figure is a `dlresearch benchmark` of one config, or the ratio of two; a track adds its own to
+`FIGURES`. Accuracies come from real data, the TFDS sets in DIR, by `MEASUREMENTS`. `--only=TEXT`
+takes those whose name has the text and leaves others in the file as they are, so that it can be
+filled bit by bit. The table in docs/results.md says on which device each was measured.
 """
 
 import json
+import shutil
+import statistics
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
 OUT = flags.DEFINE_string("out", None, "File for the figures.", required=True)
 SMALL = flags.DEFINE_bool("small", False, "Tiny inputs and few calls, to prove the script on CPU.")
+ONLY = flags.DEFINE_string("only", "", "Figures whose name holds this text.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of TFDS sets; TFDS's own by default.")
+SEEDS = flags.DEFINE_integer("seeds", 50, "Runs of the speed run.", lower_bound=2)
 
 ROOT = Path(__file__).parents[1]
 _CIFAR = {
@@ -44,6 +54,19 @@ _COSTS = {
     "estimated memory": ("estimated_memory_gib", "GiB"),
 }
 _SMALL = {"batch_size": "8", "data.source": "synthetic(image=(32,32,3), length=64)"}
+_SMALL_RUN = _SMALL | {
+    "duration": "2 steps",
+    "evaluators.test.source": "synthetic(image=(32,32,3), length=20)",
+    "evaluators.test.batch_size": "20",
+}
+_TINY_NETWORK = (("model.blocks", "1,1"), ("model.width", "4"))
+_IMAGENET = "experiments/cnn/imagenet.py:synthetic,batch_size=256"
+_IMAGENET_FIGURES = {
+    "images a second": ("examples_per_second", "images/s, batch 256, 224 x 224"),
+    "utilisation": ("utilisation", "of the peak in bfloat16"),
+    "step": ("step_milliseconds_median", "ms, batch 256"),
+    "compilation": ("compile_seconds", "s"),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,7 @@ class Figure:
     overrides: dict[str, str]
     field: str = "examples_per_second"
     against: dict[str, str] | None = None
+    small: tuple[tuple[str, str], ...] = ()  # further settings of the proof
 
 
 FIGURES = (
@@ -92,44 +116,157 @@ FIGURES = (
         _CIFAR | {"steps_per_call": "10", "batch_size": "64"},
         against={"steps_per_call": "1"},
     ),
+    *(
+        Figure(
+            f"imagenet resnet50 bfloat16: {name}",
+            what,
+            _IMAGENET,
+            {"evaluators": "{}"},
+            field,
+            small=_TINY_NETWORK,
+        )
+        for name, (field, what) in _IMAGENET_FIGURES.items()
+    ),
 )
 
 
+Row = tuple[str, dict[str, Any]]
+
+
+def rows_of(figure: Figure) -> Iterator[Row]:
+    measured = benchmark(figure, {})
+    value = measured[figure.field]
+    if figure.against is not None:
+        value /= benchmark(figure, figure.against)[figure.field]
+    yield figure.name, {"value": value, "what": figure.what, "device": measured["device"]}
+
+
 def benchmark(figure: Figure, overrides: dict[str, str]) -> dict:
-    settings = figure.overrides | overrides | (_SMALL if SMALL.value else {})
+    small = _SMALL | dict(figure.small) if SMALL.value else {}
+    settings = figure.overrides | overrides | small
     return _measured(figure.config, tuple(settings.items()))
 
 
 @cache  # several figures may be of one measurement
 def _measured(config: str, settings: tuple[tuple[str, str], ...]) -> dict:
     """In a process of its own, as a peak of memory is that of a process."""
-    command = [
-        sys.executable,
-        "-m",
-        "dlresearch.benchmark",
-        f"--config={config}",
-        "--json",
+    output = _call(
+        *("-m", "dlresearch.benchmark", f"--config={config}", "--json"),
         f"--calls={3 if SMALL.value else 100}",
         *(f"--config.{path}={value}" for path, value in settings),
-    ]
-    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    )
+    return json.loads(output.splitlines()[-1])
+
+
+def speedrun(name: str) -> Iterator[Row]:
+    """Mean accuracy over many seeds, and what a run takes; one process, compiled once."""
+    settings = {"precision": "bfloat16"}
+    if SMALL.value:
+        settings |= _SMALL_RUN | {"model.widths": "4,8,8"}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "speedrun.json"
+        _call(
+            *("benchmarks/speedrun.py", f"--out={out}", f"--config={_cifar('speedrun94')}"),
+            f"--seeds={2 if SMALL.value else SEEDS.value}",
+            *(f"--set={path}={value}" for path, value in settings.items()),
+        )
+        measured = json.loads(out.read_text())
+    runs = f"{len(measured['seconds'])} runs, bfloat16"
+    for row, value, what in (
+        ("accuracy", 100 * measured["mean"], f"%, mean of {runs}"),
+        ("standard error of the accuracy", 100 * measured["standard_error"], f"%, {runs}"),
+        ("seconds a run", measured["seconds_median"], f"median of {runs}, compiled before"),
+        ("seconds of training", measured["training_seconds_median"], f"median of {runs}"),
+        ("compilation", measured["compile_seconds"], "s"),
+        ("utilisation", measured["utilisation"], "of the peak in bfloat16, in training"),
+    ):
+        if value is not None:
+            yield f"{name}: {row}", {"value": value, "what": what, "device": measured["device"]}
+
+
+def resnet18(name: str) -> Iterator[Row]:
+    """A whole run by the trainer; its result.json goes where docs/results.md finds it."""
+    settings = {"precision": "bfloat16"}
+    if SMALL.value:
+        settings |= _SMALL_RUN | dict(_TINY_NETWORK)
+    with tempfile.TemporaryDirectory() as folder:
+        _call(
+            *("-m", "dlresearch.train", f"--config={_cifar('resnet18')}", f"--workdir={folder}"),
+            *(f"--config.{path}={value}" for path, value in settings.items()),
+        )
+        result = json.loads((Path(folder) / "result.json").read_text())
+        if not SMALL.value:
+            to = Path(OUT.value).parent / "cnn/cifar10-resnet18/seed0.json"
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(folder) / "result.json", to)
+    what = f"%, 1 run, {result['step']:,} steps, bfloat16"
+    device = {"device": result["device"]}
+    yield (
+        f"{name}: accuracy",
+        {"value": 100 * result["metrics"]["test/accuracy"], "what": what} | device,
+    )
+    yield f"{name}: seconds", {"value": result["wall_seconds"], "what": "with compilation"} | device
+
+
+def augmentations(name: str) -> Iterator[Row]:
+    """Their own table, in a file beside the one of these figures."""
+    fast = ("--rounds=1", "--seconds=0.001") if SMALL.value else ("--more=32",)
+    out = Path(OUT.value).parent / "augmentations-gpu.json"
+    _call("benchmarks/augmentations.py", f"--out={out}", *fast)
+    measured = json.loads(out.read_text())
+    speed = statistics.median(
+        speeds["224 x 224"] for speeds in measured["images_per_second"].values()
+    )
+    what = "images/s at 224 x 224, median over the catalogue"
+    yield name, {"value": speed, "what": what, "device": measured["device"]}
+
+
+MEASUREMENTS: dict[str, Callable[[str], Iterator[Row]]] = {
+    **{figure.name: lambda _, figure=figure: rows_of(figure) for figure in FIGURES},
+    "cifar10 speedrun94": speedrun,
+    "cifar10 resnet18": resnet18,
+    "augmentations": augmentations,
+}
+
+
+def _cifar(variant: str) -> str:
+    where = f",data_dir={DATA_DIR.value}" if DATA_DIR.value else ""
+    return f"experiments/cnn/cifar10.py:{variant}{where}"
+
+
+def _call(*arguments: str) -> str:
+    """What `python ...` prints. Raises Failed with its last words."""
+    outcome = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
     if outcome.returncode:
-        raise SystemExit(f"{config} with {dict(settings)}: {outcome.stderr.strip()}")
-    return json.loads(outcome.stdout.splitlines()[-1])
+        raise Failed(f"{' '.join(arguments)}: {' '.join(outcome.stderr.split()[-60:])}")
+    return outcome.stdout
+
+
+class Failed(Exception):
+    """A measurement that came to no end."""
 
 
 def main(_: list[str]) -> None:
-    figures = {}
-    for figure in FIGURES:
-        measured = benchmark(figure, {})
-        if "cpu" in measured["device"].lower() and not SMALL.value:
-            raise SystemExit(f"{measured['device']}: no GPU here; --small proves the script")
-        value = measured[figure.field]
-        if figure.against is not None:
-            value /= benchmark(figure, figure.against)[figure.field]
-        figures[figure.name] = {"value": value, "what": figure.what, "device": measured["device"]}
-        print(f"{figure.name}: {value:.4g} {figure.what}", flush=True)
-    Path(OUT.value).write_text(json.dumps(figures, indent=2) + "\n")
+    platform = _call("-c", "import jax; print(jax.default_backend())").strip()
+    if platform == "cpu" and not SMALL.value:
+        raise SystemExit("no GPU here; --small proves the script")
+    out, failed = Path(OUT.value).resolve(), []
+    flags.FLAGS.out = str(out)  # commands run in the root of the repository
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figures = json.loads(out.read_text()) if ONLY.value and out.exists() else {}
+    for name, measure in MEASUREMENTS.items():
+        if ONLY.value not in name:
+            continue
+        try:
+            for row, figure in measure(name):
+                figures[row] = figure
+                print(f"{row}: {figure['value']:.4g} {figure['what']}", flush=True)
+        except Failed as error:  # the time on a GPU is dear: the others are still measured
+            failed.append(name)
+            print(f"{name}: FAILED: {error}", flush=True)
+        out.write_text(json.dumps(figures, indent=2) + "\n")
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def bare_seconds(steps: int) -> float:
     setup = tiny_setup(steps)
     feed = setup.make_feed()
     feed.start(0)
-    state, taken = setup.initial_state(), feed.take(1)
+    state, taken = setup.initial_state(feed), feed.take(1)
     call = jax.jit(make_call(setup.step, feed.pick, 1), donate_argnums=0)
     compiled = call.lower(state, feed.resident, taken).compile()
     state, _ = compiled(state, feed.resident, taken)

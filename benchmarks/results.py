@@ -18,13 +18,18 @@ RESULTS = ROOT / "docs/results"
 
 # What others reached, with where it stands; by folder of docs/results.
 REFERENCES = {
+    "cnn/cifar10-speedrun94": (
+        "94.01 %, mean of 200 runs: the same recipe in PyTorch (KellerJordan/cifar10-airbench)"
+    ),
     "cnn/mnist": "99.17 to 99.25 %: Flax's MNIST example, 10 epochs (google/flax, examples/mnist)",
     "tabular/house_prices-wide": (
         "0.4985: tuned MLP, mean of 15 seeds, other split and no category"
         " (yandex-research/rtdl-revisiting-models)"
     ),
 }
-_PERCENT = ("accuracy",)
+_PERCENT = ("accuracy", "balanced_accuracy")
+# Runs that shared the cores with other work, so that their seconds say little.
+BUSY = ("cnn/cifar10-speedrun94", "cnn/tumour-", "tabular/fraud-")
 
 
 def main() -> None:
@@ -46,6 +51,7 @@ def page() -> str:
         *_survival(),
         *_faults(),
         *_augmentations(),
+        *_resnet50(),
         *_gpu(),
     ]
     return "\n".join(lines) + "\n"
@@ -73,11 +79,13 @@ def _experiments() -> Iterator[str]:
             _metrics([run["metrics"] for run in runs]),
             ", ".join(str(run["seed"]) for run in runs),
             ", ".join(sorted(steps)),
-            _spread(seconds, "{:.0f}"),
+            _spread(seconds, "{:.0f}") + (" (busy)" if _name(folder).startswith(BUSY) else ""),
             ", ".join(sorted(devices)),
             REFERENCES.get(_name(folder), ""),
         ]
         yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield "(busy): other work shared the cores."
     yield ""
 
 
@@ -89,16 +97,19 @@ def _link(folder: Path) -> str:
 
 def _metrics(runs: list[dict[str, float]]) -> str:
     names = [name for name in runs[0] if not name.startswith("train/")]
+    names.sort(key=lambda name: not name.startswith("test/"))  # the others behind it
     parts = []
     for name in names:
-        metric = name.split("/")[-1]
+        evaluator, metric = name.split("/")
         if metric in ("examples", "loss"):
             continue
+        place = "" if evaluator == "test" else f" of {evaluator}"
         values = [run[name] for run in runs]
         if metric in _PERCENT:
-            parts.append(f"{metric} {_spread([100 * value for value in values], '{:.2f}')} %")
+            percent = _spread([100 * value for value in values], "{:.2f}")
+            parts.append(f"{metric}{place} {percent} %")
         else:
-            parts.append(f"{metric} {_spread(values, '{:.4f}')}")
+            parts.append(f"{metric}{place} {_spread(values, '{:.4f}')}")
     examples = runs[0].get(names[0].split("/")[0] + "/examples", 0)
     return f"{', '.join(parts)} ({examples:,.0f} examples)"
 
@@ -236,6 +247,34 @@ def _augmentations() -> Iterator[str]:
         if figures["note"]:
             yield f"{figures['device']}: {figures['note']}."
             yield ""
+
+
+def _resnet50() -> Iterator[str]:
+    yield "## ResNet-50 beside PyTorch"
+    yield ""
+    figures = _read("resnet50-cpu.json")
+    if figures is None:
+        yield "Not measured yet: `python benchmarks/resnet50.py`."
+        yield ""
+        return
+    versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
+    yield (
+        f"Images a second of a training step in float32, {figures['batch']} images of"
+        f" {figures['size']} x {figures['size']}, medians of"
+        f" {len(figures['images_per_second'])} rounds in turn; {figures['device']}; {versions},"
+        f" network of {figures['torch_network']} (`benchmarks/resnet50.py`)."
+    )
+    yield ""
+    yield "| | images/s |"
+    yield "|---|---|"
+    yield f"| dlresearch | {statistics.median(figures['images_per_second']):.2f} |"
+    for name, speeds in figures["torch_images_per_second"].items():
+        yield f"| PyTorch, {name} | {statistics.median(speeds):.2f} |"
+    yield f"| dlresearch over PyTorch, {figures['torch_format']} | {figures['ratio_median']:.2f} |"
+    yield ""
+    if figures["note"]:
+        yield f"{figures['note']}."
+        yield ""
 
 
 def _gpu() -> Iterator[str]:

@@ -43,7 +43,7 @@ MISTAKES = {
     f"{TRAIN}run --config.duration=2 --accept_changed_config": "config.duration: 2 steps, and ",
     f"{EVALUATE}nowhere": "nowhere holds no run; give --config=FILE",
     f"{EVALUATE}unstarted": "--workdir: unstarted holds no checkpoints",
-    f"{EVALUATE}unsaved": "it holds no finished checkpoint",
+    f"{EVALUATE}unsaved": "the run holds no finished checkpoint",
     f"{EVALUATE}run --checkpoint=77": "--checkpoint=77: there are newest, best and 2, 4",
     f"{EVALUATE}run --checkpoint=bset": "--checkpoint=bset: there are newest, best and 2, 4",
     f"{EVALUATE}run --checkpoint=best": "config.checkpoint.best does not name a metric",

@@ -24,8 +24,12 @@ from dlresearch.config.schema import (
     Evaluator,
     Experiment,
     Log,
+    LookaheadOptions,
     Mesh,
     Optimizer,
+    ParameterGroup,
+    StartFrom,
+    Update,
 )
 from dlresearch.config.signatures import parameters_of
 from dlresearch.config.validate import validate
@@ -40,9 +44,13 @@ __all__ = [
     "Evaluator",
     "Experiment",
     "Log",
+    "LookaheadOptions",
     "Mesh",
     "Optimizer",
+    "ParameterGroup",
     "Section",
+    "StartFrom",
+    "Update",
     "arguments",
     "bind",
     "build",

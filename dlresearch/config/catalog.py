@@ -22,6 +22,9 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "transform": {
         "resize": "dlresearch.data.transforms:Resize",
+        "resize_shorter": "dlresearch.data.transforms:ResizeShorter",
+        "centre_crop": "dlresearch.data.transforms:CentreCrop",
+        "random_resized_crop": "dlresearch.data.transforms:RandomResizedCrop",
         "select": "dlresearch.data.transforms:Select",
         "rename": "dlresearch.data.transforms:Rename",
     },
@@ -76,8 +79,13 @@ CATALOG: dict[str, dict[str, str]] = {
         "classification": "dlresearch.tasks.classification:Classification",
         "regression": "dlresearch.tasks.regression:Regression",
     },
+    "view": {
+        "flip": "dlresearch.evaluation.views:Flip",
+        "flip_and_shift": "dlresearch.evaluation.views:FlipAndShift",
+    },
     "evaluator": {
         "classification": "dlresearch.evaluation.classification:ClassificationEvaluator",
+        "probabilities": "dlresearch.evaluation.probabilities:ProbabilitiesEvaluator",
         "regression": "dlresearch.evaluation.regression:RegressionEvaluator",
     },
 }

@@ -30,6 +30,11 @@ class Data(Section):
         "Applied on the device to training batches, as the source gives them.",
         kind="augmentation",
     )
+    resolution: tuple[tuple[Duration, int], ...] = option(
+        (),
+        "Pairs (from when, pixels): training images are resized to this height and width on the"
+        " device, after `augmentations`: `(('0%', 128), ('40%', 160), ('80%', 192))`.",
+    )
     placement: str = option(
         "streamed",
         "`resident` holds the whole set on the device, `streamed` reads it as it goes.",
@@ -38,11 +43,17 @@ class Data(Section):
     workers: int = option(
         0, "Processes that read and transform examples; 0 uses threads.", at_least=0
     )
+    oversample: float = option(
+        0.0,
+        "Repeat examples of rare classes: n of a class become n * (N / n)^oversample an epoch, with"
+        " N those of the largest class. 0 is off, 1 makes classes equal, and an epoch longer.",
+        at_least=0,
+    )
     prefetch: int = option(2, "Batches prepared ahead of the step that needs them.", at_least=0)
 
 
 @dataclass(frozen=True)
-class Optimizer(Section):
+class Update(Section):
     """A component with shared fields: keys not listed here are arguments of the named optimizer."""
 
     component_kind = "optimizer"
@@ -60,6 +71,34 @@ class Optimizer(Section):
     decay_patterns: tuple[str, ...] = option(
         (r".*(kernel|embedding)",), "Parameter paths (regular expressions) that decay."
     )
+    arguments: Mapping[str, object] = option({}, "Arguments of the named optimizer.")
+
+
+@dataclass(frozen=True)
+class ParameterGroup(Update):
+    parameters: tuple[str, ...] = option(
+        (), "Parameter path patterns of the group; no parameter may be in two."
+    )
+
+
+@dataclass(frozen=True)
+class LookaheadOptions(Section):
+    every: int = option(
+        0, "Steps between two moves of the slow parameters to the fast ones; 0 is off.", at_least=0
+    )
+    decay: float = option(
+        0.5, "How much of the slow parameters stays; the fast ones go on from them.", at_least=0
+    )
+    power: float = option(
+        0.0, "The decay grows with (step / all steps) to this power; 0 is constant.", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class Optimizer(Update):
+    groups: Mapping[str, ParameterGroup] = option(
+        {}, "Parameters with an optimizer, learning rate or schedule of their own, by name."
+    )
     learning_rate_factors: tuple[tuple[str, float], ...] = option(
         (), "Pairs (parameter path pattern, factor on the learning rate); the first match counts."
     )
@@ -67,7 +106,9 @@ class Optimizer(Section):
     clip_norm: float | None = option(
         None, "Scale gradients down to this global norm where they exceed it.", at_least=0
     )
-    arguments: Mapping[str, object] = option({}, "Arguments of the named optimizer.")
+    lookahead: LookaheadOptions = option(
+        LookaheadOptions, "Slow parameters that follow the fast ones (Zhang et al. 2019)."
+    )
 
 
 @dataclass(frozen=True)
@@ -82,6 +123,11 @@ class Evaluator(Section):
     )
     transforms: tuple[Component, ...] | None = option(
         None, "Host transforms; None takes those of the training data.", kind="transform"
+    )
+    views: Component | None = option(
+        None,
+        "Test-time augmentation: predictions are means over such views of each image.",
+        kind="view",
     )
     at_start: bool = option(False, "Evaluate before the first step, too.")
     every: Duration = option(
@@ -100,6 +146,42 @@ class Average(Section):
     )
     warmup: bool = option(
         True, "Use min(decay, (1 + step) / (10 + step)), so that the first steps do not linger."
+    )
+
+
+@dataclass(frozen=True)
+class StartFrom(Section):
+    path: str | None = option(
+        None,
+        "What the network begins with: a run folder, or one of its checkpoints; or a file `.npz` or"
+        " `.safetensors`. None draws it at random. Read when a run starts, never when it resumes.",
+    )
+    checkpoint: str = option(
+        "newest", "Of a run folder: `newest`, `best` as its config says, or the number of a step."
+    )
+    average: bool = option(
+        True, "Take the average that evaluation used, where the checkpoint has one."
+    )
+    format: str = option(
+        "auto",
+        "Names in a file: `own` are parameter paths, `torchvision` are those of PyTorch's ResNet,"
+        " which timm has too; `auto` looks at them.",
+        choices=("auto", "own", "torchvision"),
+    )
+    rules: tuple[tuple[str, str], ...] = option(
+        (),
+        "Pairs (pattern, replacement) that turn paths there into paths here, which begin with the"
+        " player: `('model/(.*)', r'online/encoder/\\1')`. The first whose pattern matches the"
+        " whole path counts; without a match a path stays as it is.",
+    )
+    skip: tuple[str, ...] = option(
+        (), "Path patterns of what is here and begins at random all the same, such as a new head."
+    )
+    missing: str = option(
+        "error",
+        "What is here, and neither there nor skipped: an `error`, or `allow` it to begin at"
+        " random.",
+        choices=("error", "allow"),
     )
 
 
@@ -168,6 +250,7 @@ class Experiment(Section):
         {}, "Optimizers by player, for tasks with several; a player not listed uses `optimizer`."
     )
     evaluators: Mapping[str, Evaluator] = option({}, "Evaluators by name, the prefix of metrics.")
+    start_from: StartFrom = option(StartFrom, "Weights to begin with, for fine-tuning.")
     average: Average = option(Average, "Moving average of the parameters for evaluation.")
     accumulate: int = option(1, "Parts into which a batch is split to save memory.", at_least=1)
     remat: str = option(

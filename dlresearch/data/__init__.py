@@ -1,10 +1,17 @@
 """Where examples come from and how they become batches: sources, host transforms, the order of
 training, loading, and augmentations on the device."""
 
-from dlresearch.data.augmentations import Augmentation, apply_all
+from dlresearch.data.augmentations import Augmentation, apply_all, resized
 from dlresearch.data.loader import Stream, evaluation_batches, load_all, stream
 from dlresearch.data.order import EPOCH, EXAMPLE, TrainingOrder
-from dlresearch.data.source import Arrays, ArraySource, Example, Source, check_labels
+from dlresearch.data.oversampling import OversampledOrder, Oversampling, labels_of
+from dlresearch.data.source import (
+    Arrays,
+    ArraySource,
+    Example,
+    Source,
+    check_labels,
+)
 from dlresearch.data.transforms import Transform
 
 __all__ = [
@@ -14,6 +21,8 @@ __all__ = [
     "Arrays",
     "Augmentation",
     "Example",
+    "OversampledOrder",
+    "Oversampling",
     "Source",
     "Stream",
     "TrainingOrder",
@@ -21,6 +30,8 @@ __all__ = [
     "apply_all",
     "check_labels",
     "evaluation_batches",
+    "labels_of",
     "load_all",
+    "resized",
     "stream",
 ]

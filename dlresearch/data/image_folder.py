@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 from PIL import Image, ImageOps
 
-from dlresearch.data.source import Example
+from dlresearch.data.source import Example, class_counts
 from dlresearch.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -52,7 +52,11 @@ class ImageFolder:
         self._mode = _MODES[channels]
         self._size = size
         names = tuple(folder.name for folder in folders)
-        self.metadata = {"num_classes": len(names), "class_names": names}
+        self.metadata = {
+            "num_classes": len(names),
+            "class_names": names,
+            "class_counts": class_counts(self._labels, len(names)),
+        }
 
     def __len__(self) -> int:
         return len(self._files)
@@ -60,6 +64,10 @@ class ImageFolder:
     def __getitem__(self, index: int) -> Example:
         image = read_image(self._files[index], self._mode, self._size)
         return {"image": image, "label": self._labels[index]}
+
+    def labels(self) -> Int32[np.ndarray, " example"]:
+        """The labels of all examples; no image is read."""
+        return self._labels
 
     def describe(self, index: int) -> str:
         """The file of an example."""

@@ -72,7 +72,7 @@ class TrainingOrder:
         return np.concatenate(parts)
 
     def epochs(self, step: int) -> Int[np.ndarray, " examples_per_step"]:
-        """How often each example of the step was seen before, int32."""
+        """How many epochs were over before each example of the step, int32."""
         return (self.positions(step) // self.length).astype(np.int32)
 
     def _permutation(self, epoch: int) -> np.ndarray:
@@ -82,7 +82,7 @@ class TrainingOrder:
         # Philox takes (seed, epoch) as its key: independent streams without hashing or seeking.
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, epoch], np.uint64)))
         dtype = np.int32 if self.length <= np.iinfo(np.int32).max else np.int64
-        permutation = rng.permutation(self.length).astype(dtype)
+        permutation = self._shuffled(rng).astype(dtype)
         permutation.flags.writeable = False
         # Several threads read ahead. Each statement is atomic, and who comes second shuffles the
         # same again.
@@ -90,6 +90,10 @@ class TrainingOrder:
         for old in sorted(self._epochs.copy())[:-_EPOCHS_KEPT]:
             self._epochs.pop(old, None)
         return permutation
+
+    def _shuffled(self, rng: np.random.Generator) -> np.ndarray:
+        """The examples of an epoch."""
+        return rng.permutation(self.length)
 
 
 def example_rng(seed: int, position: int) -> np.random.Generator:

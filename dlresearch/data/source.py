@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from jaxtyping import Int
 
 from dlresearch.errors import UserError
 
@@ -18,9 +19,11 @@ class Source(Protocol):
     `features` float32 [feature] and `target` float32 (regression).
 
     A source may have more, and is faster or clearer for it:
-      `metadata`: a mapping; `num_classes` and `class_names` are what others look for.
+      `metadata`: a mapping; `num_classes`, `class_names` and `class_counts`, the number of examples
+        of each class, are what others look for.
       `__getitems__(indices)`: a list of examples, where reading many at once is cheaper.
       `arrays()`: all examples stacked by key, where they are in memory anyway.
+      `labels()`: the `label` of all examples, where they are known without reading them.
       `describe(index)`: what a message should call an example, such as its file.
     """
 
@@ -34,7 +37,7 @@ class ArraySource:
 
     Args:
       arrays: by key, each with the examples along its first axis.
-      metadata: what is known about them.
+      metadata: what is known about them; where it has `num_classes`, `class_counts` is added.
 
     Raises:
       UserError: no array, no example, or arrays of different lengths.
@@ -49,6 +52,9 @@ class ArraySource:
         self.metadata: dict[str, Any] = dict(metadata or {})
         if self._length == 0:
             raise UserError(f"{type(self).__name__}: there is no example in it")
+        labels, num_classes = self._arrays.get("label"), self.metadata.get("num_classes")
+        if labels is not None and num_classes and _are_classes(labels):
+            self.metadata["class_counts"] = class_counts(labels, num_classes)
 
     def __len__(self) -> int:
         return self._length
@@ -61,6 +67,15 @@ class ArraySource:
     def arrays(self) -> Arrays:
         """All examples by key; not to be written to."""
         return self._arrays
+
+
+def class_counts(labels: Int[np.ndarray, " example"], num_classes: int) -> tuple[int, ...]:
+    """How many examples each class has."""
+    return tuple(np.bincount(labels, minlength=num_classes).tolist())
+
+
+def _are_classes(labels: np.ndarray) -> bool:
+    return labels.ndim == 1 and labels.dtype.kind in "iu" and labels.min() >= 0
 
 
 def check_labels(labels: np.ndarray, num_classes: int, where: str) -> None:

@@ -9,7 +9,11 @@ SPLITS = ("train", "test", "all")
 
 
 def split_rows(
-    length: int, split: str, held_out: float, seed: int
+    length: int,
+    split: str,
+    held_out: float,
+    seed: int,
+    strata: Int[np.ndarray, " length"] | None = None,
 ) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " train"]]:
     """Which rows a split has, by a seeded permutation that holds out round(held_out * length).
 
@@ -18,6 +22,7 @@ def split_rows(
       split: `train`, `test`, or `all`.
       held_out: fraction of the rows that go to `test`.
       seed: of the permutation.
+      strata: a class for each row; the fraction is then held out of every class.
 
     Returns:
       The rows of `split` and those of `train`, both ascending.
@@ -31,9 +36,11 @@ def split_rows(
         raise UserError(f"held_out={held_out} is not in [0, 1)")
     if seed < 0:
         raise UserError(f"split_seed={seed} is negative; use 0 or more")
-    num_test = round(held_out * length)
     order = np.random.default_rng(seed).permutation(length)
-    test, train = np.sort(order[:num_test]), np.sort(order[num_test:])
+    of_order = np.zeros(length, np.int64) if strata is None else strata[order]
+    groups = [order[of_order == each] for each in np.unique(of_order)]
+    test = np.sort(np.concatenate([group[: round(held_out * len(group))] for group in groups]))
+    train = np.setdiff1d(order, test)
     rows = {"train": train, "test": test, "all": np.arange(length)}[split]
     if not len(rows) or not len(train):
         empty = split if len(train) else "train"

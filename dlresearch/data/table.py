@@ -36,6 +36,7 @@ class Table(ArraySource):
         0, 1, 2, ... and are then standardised (with normalisation `none` they are not).
       held_out: fraction of the rows in `test`.
       split_seed: of the permutation that splits.
+      stratified: in classification, hold out that fraction of each class.
       normalisation: of numeric columns: `standard` (mean 0, standard deviation 1), `quantile`
         (to a normal distribution), or `none`.
       target_scale: factor on the target in regression.
@@ -57,6 +58,7 @@ class Table(ArraySource):
         ordinal: Mapping[str, tuple[str, ...]] | None = None,
         held_out: float = 0.2,
         split_seed: int = 0,
+        stratified: bool = False,
         normalisation: str = "standard",
         target_scale: float = 1.0,
         task: str = "regression",
@@ -69,7 +71,11 @@ class Table(ArraySource):
         frame = _read(file, columns)
         try:
             roles = _roles(frame, target, numeric, categorical, dict(ordinal or {}))
-            rows, train = split_rows(len(frame), split, held_out, split_seed)
+            labels, classes = _classes(frame, target) if task == "classification" else (None, ())
+            if stratified and labels is None:
+                raise UserError("stratified=True needs classes; set task=classification")
+            strata = labels if stratified else None
+            rows, train = split_rows(len(frame), split, held_out, split_seed, strata)
             encoder = Encoder(
                 frame.iloc[train],
                 numeric=roles.numeric,
@@ -83,8 +89,7 @@ class Table(ArraySource):
                 "feature_names": encoder.names,
                 "num_features": len(encoder.names),
             }
-            if task == "classification":
-                labels, classes = _classes(column_of(frame, target))
+            if labels is not None:
                 arrays["label"] = labels[rows]
                 metadata |= {"num_classes": len(classes), "class_names": classes}
             else:
@@ -155,8 +160,8 @@ def _present(column: pd.Series) -> pd.Series:
     return column
 
 
-def _classes(column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
-    _present(column)
+def _classes(frame: pd.DataFrame, target: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    column = _present(column_of(frame, target))
     if pd.api.types.is_float_dtype(column) and not np.array_equal(column, np.round(column)):
         raise UserError(f"target {column.name!r} has fractions, no classes; set task=regression")
     classes, labels = np.unique(column.to_numpy(), return_inverse=True)

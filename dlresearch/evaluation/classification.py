@@ -34,11 +34,7 @@ class ClassificationEvaluator(Summed):
         mask = batch["mask"]
         logits = outputs.astype(jnp.float32)
         classes = logits.shape[-1]
-        if logits.shape[:-1] != labels.shape or classes == 1:
-            raise UserError(
-                f"the model gives {list(logits.shape)} and labels are {list(labels.shape)}; it"
-                " takes one output for each class and example"
-            )
+        check_outputs(logits, labels)
         if self.top_k > classes:
             raise UserError(f"top_k={self.top_k}: there are {classes} classes")
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -62,3 +58,12 @@ class ClassificationEvaluator(Summed):
         if self.top_k > 1:
             metrics[f"top_{self.top_k}_accuracy"] = sums["correct_in_top_k"] / examples
         return metrics
+
+
+def check_outputs(outputs: Array, labels: Array) -> None:
+    """Raises UserError where there is not one output for each class and example."""
+    if outputs.shape[:-1] != labels.shape or outputs.shape[-1:] == (1,):
+        raise UserError(
+            f"the model gives {list(outputs.shape)} and labels are {list(labels.shape)}; it"
+            " takes one output for each class and example"
+        )

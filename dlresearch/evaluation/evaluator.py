@@ -1,4 +1,6 @@
-"""What an evaluator is, and the one most of them are: a sum over examples."""
+"""What an evaluator is, and the two kinds most of them are: sums over examples, and what needs the
+outputs of all of them at once.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -13,15 +15,17 @@ from dlresearch.parallel import replicated
 from dlresearch.tasks import Batch, Variables
 
 Predict: TypeAlias = Callable[[Variables, Batch], Any]
+Finding: TypeAlias = float | bytes | str
+"""A number is a metric; bytes and text are the content of a file."""
 
 
 class Evaluator(Protocol):
-    """Turns predictions over a set of examples into named numbers."""
+    """Turns predictions over a set of examples into named numbers, and files."""
 
     def run(
         self, predict: Predict, variables: Variables, batches: Iterable[Batch]
-    ) -> Mapping[str, float]:
-        """The metrics of `variables`.
+    ) -> Mapping[str, Finding]:
+        """The metrics of `variables` by name, and files by a name with a suffix, `errors.csv`.
 
         Args:
           predict: pure; `batch` goes in as `batches` gives it, on any mesh.
@@ -32,16 +36,40 @@ class Evaluator(Protocol):
         ...
 
 
-class Summed(ABC):
+class _Compiled:
+    """A function of predictions and batch that runs on the device, compiled once."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[Predict, Callable[[Variables, Batch], PyTree]] = {}
+
+    def _call(
+        self,
+        of: Callable[[Any, Batch], PyTree],
+        predict: Predict,
+        variables: Variables,
+        batch: Batch,
+    ) -> PyTree:
+        """`of(predict(variables, batch), batch)`, whole on every device."""
+        if predict not in self._compiled:
+
+            def step(variables: Variables, batch: Batch) -> PyTree:
+                return of(predict(variables, batch), batch)
+
+            # Whole on every device, so that every process can read it.
+            mesh = getattr(getattr(batch["mask"], "sharding", None), "mesh", None)
+            whole = None if mesh is None else replicated(mesh)
+            lowered = jax.jit(step, out_shardings=whole).lower(variables, batch)
+            self._compiled[predict] = preemption.interruptible(lowered.compile)
+        return self._compiled[predict](variables, batch)
+
+
+class Summed(_Compiled, ABC):
     """An evaluator whose metrics follow from sums over examples.
 
     `update` runs on the device, compiled once; sums are added up on the host in float64, so that
     neither the batch size nor the mesh shows in a count, and in a mean only by float32 rounding
     within a batch.
     """
-
-    def __init__(self) -> None:
-        self._compiled: dict[Predict, Callable[[Variables, Batch], PyTree]] = {}
 
     @abstractmethod
     def update(self, outputs: Any, batch: Batch) -> Mapping[str, Any]:
@@ -51,30 +79,60 @@ class Summed(ABC):
 
     @abstractmethod
     def finish(self, sums: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-        """The metrics, as numbers, from the sums over all batches."""
+        """The metrics, as numbers, and files, from the sums over all batches."""
 
     def run(
         self, predict: Predict, variables: Variables, batches: Iterable[Batch]
-    ) -> Mapping[str, float]:
+    ) -> Mapping[str, Finding]:
         pending: list[PyTree] = []
         for batch in batches:
             preemption.check()
-            pending.append(self._step(predict, variables, batch)(variables, batch))
+            pending.append(self._call(self.update, predict, variables, batch))
         sums = jax.device_get(pending)
         totals = jax.tree.map(lambda *parts: np.sum(np.asarray(parts, np.float64), axis=0), *sums)
-        return {name: float(value) for name, value in self.finish(totals).items()}
+        return _findings(self.finish(totals))
 
-    def _step(
-        self, predict: Predict, variables: Variables, batch: Batch
-    ) -> Callable[[Variables, Batch], PyTree]:
-        if predict not in self._compiled:
 
-            def step(variables: Variables, batch: Batch) -> Mapping[str, Any]:
-                return self.update(predict(variables, batch), batch)
+class Gathered(_Compiled, ABC):
+    """An evaluator that needs something of every example at once, such as to rank them.
 
-            # Whole on every device, so that every process can read them.
-            mesh = getattr(getattr(batch["mask"], "sharding", None), "mesh", None)
-            whole = None if mesh is None else replicated(mesh)
-            lowered = jax.jit(step, out_shardings=whole).lower(variables, batch)
-            self._compiled[predict] = preemption.interruptible(lowered.compile)
-        return self._compiled[predict]
+    `collect` runs on the device, compiled once. What it gives is kept on the host, in the order of
+    the examples, so that neither the batch size nor the mesh shows in it.
+    """
+
+    @abstractmethod
+    def collect(self, outputs: Any, batch: Batch) -> Mapping[str, Any]:
+        """What to keep of each example of a batch: arrays [batch, ...], masked or not."""
+
+    @abstractmethod
+    def finish(self, examples: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        """The metrics, as numbers, and files, from the arrays [example, ...] of all examples."""
+
+    def run(
+        self, predict: Predict, variables: Variables, batches: Iterable[Batch]
+    ) -> Mapping[str, Finding]:
+        def collect(outputs: Any, batch: Batch) -> PyTree:
+            return {"kept": dict(self.collect(outputs, batch)), "mask": batch["mask"]}
+
+        kept: list[dict[str, np.ndarray]] = []
+        ahead: PyTree = None  # fetched once the device has the next batch to work on
+        for batch in batches:
+            preemption.check()
+            previous, ahead = ahead, self._call(collect, predict, variables, batch)
+            kept += [] if previous is None else [_fetched(previous)]
+        kept.append(_fetched(ahead))
+        arrays = {name: np.concatenate([part[name] for part in kept]) for name in kept[0]}
+        return _findings(self.finish(arrays))
+
+
+def _fetched(collected: PyTree) -> dict[str, np.ndarray]:
+    """The rows of a batch that are examples, on the host."""
+    collected = jax.device_get(collected)
+    return {name: values[collected["mask"]] for name, values in collected["kept"].items()}
+
+
+def _findings(found: Mapping[str, Any]) -> dict[str, Finding]:
+    return {
+        name: value if isinstance(value, bytes | str) else float(value)
+        for name, value in found.items()
+    }

@@ -4,18 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key, Shaped
 
 from dlresearch.errors import UserError
-from dlresearch.models.adapter import Tree
 from dlresearch.models.checks import check_images, check_outputs
 from dlresearch.models.layers import check_sizes, check_types, halve_by_max
-from dlresearch.models.whitening import CONSTANTS, Whitening, whitening_kernel
+from dlresearch.models.whitening import Whitening
 
-WHITEN = "whiten"
 # PyTorch's start of convolutions and dense layers: uniform within +- 1 / sqrt(fan in).
 TORCH = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -28,8 +25,9 @@ class Airbench(nn.Module):
     convolutions no bias. The defaults are airbench94; `widths=(128, 384, 384)` is airbench95, and
     `widths=(128, 512, 512), convs_per_group=3, residual=True, momentum=0.9` airbench96.
 
-    The whitening kernel comes from training images: see `prepared`. Parameters are `whiten/bias`,
-    `groups_0/conv_1/kernel`, `groups_0/norm_1/bias` and `head/kernel`; the kernel itself is state,
+    The whitening kernel comes from the images that `init` sees, which should be some thousand:
+    the trainer shows it the first batch. Parameters are `whiten/bias`, `groups_0/conv_1/kernel`,
+    `groups_0/norm_1/bias` and `head/kernel`; the whitening kernel is state,
     `constants/whiten/kernel`.
 
     Attributes:
@@ -81,7 +79,7 @@ class Airbench(nn.Module):
         check_images(images, "airbench", self.whiten_size - 1 + 2 ** len(self.widths))
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         group: Any = nn.remat(_Group, static_argnums=(2,)) if self.remat else _Group
-        x = _gelu(Whitening(self.whiten_size, name=WHITEN, **types)(images))
+        x = _gelu(Whitening(self.whiten_size, self.whiten_epsilon, name="whiten", **types)(images))
         for index, width in enumerate(self.widths):
             made = group(
                 width,
@@ -104,34 +102,6 @@ class Airbench(nn.Module):
             name="head",
         )
         return head(x) * self.output_scale
-
-    @nn.nowrap
-    def prepared(
-        self,
-        params: Tree,
-        state: Tree,
-        images: Shaped[np.ndarray, "examples height width channels"],
-    ) -> tuple[Tree, Tree]:
-        """What `init` gave, with the whitening kernel of training images in place.
-
-        To be called once, before the first step and before averages start.
-
-        Args:
-          images: some thousand, normalised as the network gets them, not augmented.
-
-        Raises:
-          UserError: the images have other channels than those of `init`.
-        """
-        kernel = whitening_kernel(images, self.whiten_size, self.whiten_epsilon)
-        constants = state[CONSTANTS]
-        expected = constants[WHITEN]["kernel"].shape
-        if kernel.shape != expected:
-            raise UserError(
-                f"images of {images.shape[-1]} channels cannot prepare an airbench for"
-                f" {expected[2]}"
-            )
-        whiten = {**constants[WHITEN], "kernel": jnp.asarray(kernel)}
-        return params, {**state, CONSTANTS: {**constants, WHITEN: whiten}}
 
 
 def partial_identity(

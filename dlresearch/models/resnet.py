@@ -3,7 +3,7 @@
 Parameters and padding are those of the implementations in PyTorch, so that published weights fit.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Shaped
 from dlresearch.errors import UserError
 from dlresearch.models.blur_pool import blur_pool
 from dlresearch.models.checks import check_choice, check_images, check_outputs, check_shares
-from dlresearch.models.layers import check_sizes, check_types
+from dlresearch.models.layers import check_sizes, check_types, max_of_neighbours
 from dlresearch.models.residual import Style, Version, residual_stages
 
 Depth = Literal[18, 34, 50, 101, 152]
@@ -105,9 +105,7 @@ class ResNet(nn.Module):
         if self.version == 1:
             x = nn.relu(style.norm(train, "stem_norm")(x))
         if large:
-            strides = (1, 1) if self.blur_pool else (2, 2)
-            padding: Any = ((1, 1), (1, 1))
-            x = nn.max_pool(x, (3, 3), strides, padding)
+            x = max_of_neighbours(x, 1 if self.blur_pool else 2)
             x = blur_pool(x) if self.blur_pool else x
         blocks = BLOCKS[self.depth] if self.blocks is None else self.blocks
         widths = [self.width * 2**stage for stage in range(len(blocks))]

@@ -1,15 +1,17 @@
 """From the optimizer section of an experiment to an Optax transformation."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import jax
 import optax
 from jaxtyping import PyTree
 
-from dlresearch.config import Component, Optimizer, build, parameters_of, target_of
+from dlresearch.config import Component, Optimizer, Update, build, parameters_of, target_of
 from dlresearch.errors import UserError
+from dlresearch.optim.lookahead import lookahead
 from dlresearch.optim.schedules import ToSteps
-from dlresearch.patterns import first_match, match_mask
+from dlresearch.patterns import first_match, match_mask, path_of
 
 
 def make_optimizer(
@@ -21,9 +23,10 @@ def make_optimizer(
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The transformation from gradients to updates, and the learning rate of each step.
 
-    Frozen parameters get updates of zero and no optimizer state. Learning-rate factors multiply the
-    final update, decoupled weight decay included. Clipping is not done here: the training step does
-    it, on gradients it has measured.
+    The learning rate is that of the parameters that are in no group. Frozen parameters get updates
+    of zero and no optimizer state. Learning-rate factors multiply the final update, decoupled
+    weight decay included. Clipping is not done here: the training step does it, on gradients it has
+    measured.
 
     Args:
       options: the section of the experiment.
@@ -35,6 +38,26 @@ def make_optimizer(
     Raises:
       UserError: a pattern matches nothing, or the optimizer or schedule cannot be built.
     """
+    optimizer, learning_rate = _make_update(options, params, total_steps, to_steps, where)
+    if options.groups:
+        optimizer = _grouped(optimizer, options, params, total_steps, to_steps, where)
+    if options.freeze:
+        frozen = match_mask(options.freeze, params, f"{where}.freeze")
+        optimizer = optax.transforms.selective_transform(optimizer, freeze_mask=frozen)
+    if options.learning_rate_factors:
+        factors = first_match(
+            options.learning_rate_factors, params, f"{where}.learning_rate_factors", default=1.0
+        )
+        optimizer = optax.chain(optimizer, _multiply(factors))
+    if options.lookahead.every:
+        optimizer = lookahead(optimizer, options.lookahead, total_steps)
+    return optimizer, learning_rate
+
+
+def _make_update(
+    options: Update, params: PyTree, total_steps: int, to_steps: ToSteps, where: str
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The named optimizer with its learning rate and weight decay."""
     factor = build(
         options.schedule,
         "schedule",
@@ -59,18 +82,37 @@ def make_optimizer(
         weight_decay=options.weight_decay,
         decay_mask=decay_mask,
     )
-    if options.freeze:
-        frozen = match_mask(options.freeze, params, f"{where}.freeze")
-        optimizer = optax.transforms.selective_transform(optimizer, freeze_mask=frozen)
-    if options.learning_rate_factors:
-        factors = first_match(
-            options.learning_rate_factors, params, f"{where}.learning_rate_factors", default=1.0
-        )
-        optimizer = optax.chain(optimizer, _multiply(factors))
     return optimizer, learning_rate
 
 
-def _require_decay(options: Optimizer, where: str) -> None:
+def _grouped(
+    others: optax.GradientTransformation,
+    options: Optimizer,
+    params: PyTree,
+    total_steps: int,
+    to_steps: ToSteps,
+    where: str,
+) -> optax.GradientTransformation:
+    """Each group with its own optimizer, and `others` for what is in none."""
+    ungrouped = ""  # no name of a group
+    transformations: dict[Hashable, optax.GradientTransformation] = {ungrouped: others}
+    labels = jax.tree.map(lambda _: ungrouped, params)
+    for name, group in options.groups.items():
+        path = f"{where}.groups.{name}"
+        transformations[name], _ = _make_update(group, params, total_steps, to_steps, path)
+        inside = match_mask(group.parameters, params, f"{path}.parameters")
+        for (place, taken), is_in in zip(
+            jax.tree_util.tree_leaves_with_path(labels), jax.tree.leaves(inside), strict=True
+        ):
+            if is_in and taken != ungrouped:
+                raise UserError(f"{path}.parameters: {path_of(place)} is in group {taken!r}, too")
+        labels = jax.tree.map(
+            lambda label, is_in, name=name: name if is_in else label, labels, inside
+        )
+    return optax.partition(transformations, labels)
+
+
+def _require_decay(options: Update, where: str) -> None:
     parameters = parameters_of(target_of(options, "optimizer", where))
     if missing := {"weight_decay", "decay_mask"} - parameters.keys():
         raise UserError(

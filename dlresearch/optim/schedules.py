@@ -19,6 +19,7 @@ ToSteps: TypeAlias = Callable[[Duration], int]
 Factor: TypeAlias = Float[Array, ""]
 
 NO_WARMUP = Duration.parse(0)
+WHOLE_RUN = Duration.parse("100%")
 HALF = Duration.parse("50%")
 THREE_QUARTERS = Duration.parse("75%")
 THIRTY_PERCENT = Duration.parse("30%")
@@ -31,25 +32,33 @@ def constant(to_steps: ToSteps, *, warmup: Duration = NO_WARMUP) -> optax.Schedu
 
 
 def linear(
-    total_steps: int, to_steps: ToSteps, *, warmup: Duration = NO_WARMUP, final: float = 0.0
+    to_steps: ToSteps,
+    *,
+    warmup: Duration = NO_WARMUP,
+    until: Duration = WHOLE_RUN,
+    final: float = 0.0,
 ) -> optax.Schedule:
-    """From 1 to `final` on a straight line over the steps after the warm-up."""
+    """From 1 at the end of the warm-up to `final` on a straight line, which `until` ends."""
     warmup_steps = to_steps(warmup)
 
     def factor(step: Factor) -> Factor:
-        return 1 + (final - 1) * _progress(step, total_steps - warmup_steps)
+        return 1 + (final - 1) * _progress(step, to_steps(until) - warmup_steps)
 
     return _after_warmup(warmup_steps, factor)
 
 
 def cosine(
-    total_steps: int, to_steps: ToSteps, *, warmup: Duration = NO_WARMUP, final: float = 0.0
+    to_steps: ToSteps,
+    *,
+    warmup: Duration = NO_WARMUP,
+    until: Duration = WHOLE_RUN,
+    final: float = 0.0,
 ) -> optax.Schedule:
-    """From 1 to `final` on half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5)."""
+    """As `linear`, on half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5)."""
     warmup_steps = to_steps(warmup)
 
     def factor(step: Factor) -> Factor:
-        return _cosine(1.0, final, _progress(step, total_steps - warmup_steps))
+        return _cosine(1.0, final, _progress(step, to_steps(until) - warmup_steps))
 
     return _after_warmup(warmup_steps, factor)
 

@@ -79,7 +79,12 @@ class Task(Protocol):
         ...
 
     def init(self, key: Key[Array, ""], batch: Batch) -> Variables:
-        """The variables at step 0; `batch` shows shapes and dtypes and may be all zeros."""
+        """The variables at step 0.
+
+        `batch` is the first one of the run, as training sees it: every k-th of its rows where a
+        step splits it into k parts. Under `jax.jit`, so that an `init` that looks at shapes alone
+        costs nothing more.
+        """
         ...
 
     def predict(self, variables: Variables, batch: Batch) -> Any:

@@ -2,7 +2,8 @@
 
 from dlresearch.training.console import say
 from dlresearch.training.evaluate import evaluate_checkpoint
-from dlresearch.training.loop import Result, summary, train
+from dlresearch.training.loop import train
+from dlresearch.training.result import Result, summary
 from dlresearch.training.setup import Setup
 from dlresearch.training.workdir import Workdir, open_workdir, sole_writer
 

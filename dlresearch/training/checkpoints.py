@@ -8,23 +8,27 @@ but belongs to another model is the user's mistake.
 """
 
 import contextlib
-import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from jaxtyping import Array, PyTree, UInt32
+from jaxtyping import Array, PyTree
 from orbax.checkpoint import checkpoint_managers
 
 from dlresearch.errors import Failure, UserError, one_line
 from dlresearch.parallel import from_first, gather
+from dlresearch.training.arrays import (
+    Spec,
+    check_same_arrays,
+    leaves_by_path,
+    nested,
+    spec_of,
+)
+from dlresearch.training.checksums import array_checksum, text_checksum
 from dlresearch.training.console import say
 
 _STATE, _DESCRIPTION = "state", "description"
@@ -60,7 +64,7 @@ class Checkpoints:
     ):
         self._folder = folder.resolve()
         self._score = score
-        self._checksums = jax.jit(lambda leaves: [_checksum(leaf) for leaf in leaves])
+        self._checksums = jax.jit(lambda leaves: [array_checksum(leaf) for leaf in leaves])
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -82,10 +86,13 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step with the best score among those that are kept."""
-        scored = [
-            (score, step) for step in self.steps() if (score := self._score(step)) is not None
-        ]
-        return max(scored)[1] if scored else None
+        steps = self.steps()
+
+        def best() -> int | None:
+            scored = [(score, step) for step in steps if (score := self._score(step)) is not None]
+            return max(scored)[1] if scored else None
+
+        return from_first(best)
 
     def save(self, step: int, state: PyTree, facts: Mapping[str, Any]) -> None:
         """Start to save; returns once `state` may be changed. A step already saved is left
@@ -93,17 +100,17 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        leaves = _leaves(state)
+        leaves = leaves_by_path(state)
         body = {
             "facts": dict(facts),
             "arrays": {
-                path: [list(leaf.shape), str(leaf.dtype), int(checksum)]
+                path: [*spec_of(leaf), int(checksum)]
                 for (path, leaf), checksum in zip(
                     leaves.items(), self._checksums(list(leaves.values())), strict=True
                 )
             },
         }
-        description = {"body": body, "checksum": _text_checksum(body)}
+        description = {"body": body, "checksum": text_checksum(body)}
         with self._saving():
             self._manager.save(
                 step,
@@ -154,15 +161,40 @@ class Checkpoints:
           UserError: it holds another tree, shape or dtype.
         """
         body = _together(lambda: self._description(step))
-        saved = {path: (tuple(shape), dtype) for path, (shape, dtype, _) in body["arrays"].items()}
-        _check_same_arrays(saved, abstract_state, f"{self._folder / str(step)}")
+        check_same_arrays(_specs(body), abstract_state, f"{self._folder / str(step)}")
         state = _together(lambda: self._state(step, abstract_state))
-        leaves = _leaves(state)
+        self._compare(leaves_by_path(state), body)
+        return Restored(state, body["facts"], step)
+
+    def arrays(self, step: int) -> dict[str, Spec]:
+        """All arrays of a step by path, such as `variables/params/model/Conv_0/kernel`.
+
+        Raises:
+          DamagedCheckpoint: the description cannot be read.
+        """
+        return _specs(_together(lambda: self._description(step)))
+
+    def restore_arrays(
+        self, wanted: Mapping[str, jax.ShapeDtypeStruct], step: int
+    ) -> dict[str, Array]:
+        """Some of the arrays of a step, of a state whose other parts need not be known.
+
+        Args:
+          wanted: with shardings, by path; shapes and dtypes are those of `arrays`.
+
+        Raises:
+          DamagedCheckpoint: they cannot be read, or a checksum differs.
+        """
+        body = _together(lambda: self._description(step))
+        found = leaves_by_path(_together(lambda: self._part_of_state(step, wanted)))
+        self._compare(found, body)
+        return found
+
+    def _compare(self, leaves: Mapping[str, Array], body: Mapping[str, Any]) -> None:
         checksums = self._checksums(list(leaves.values()))
         for path, checksum in zip(leaves, checksums, strict=True):
             if int(checksum) != body["arrays"][path][2]:
                 raise DamagedCheckpoint(f"{path} is not what was saved")
-        return Restored(state, body["facts"], step)
 
     def restore_newest(self, abstract_state: PyTree) -> Restored | None:
         """The newest checkpoint that is whole; None if there never was one.
@@ -195,10 +227,20 @@ class Checkpoints:
         args = ocp.args.StandardRestore(abstract_state)
         return jax.block_until_ready(handler.restore(self._part(step, _STATE), args=args))
 
+    def _part_of_state(self, step: int, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
+        item = nested(wanted)
+        args = ocp.args.PyTreeRestore(
+            item=item,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+            partial_restore=True,
+        )
+        handler = ocp.PyTreeCheckpointHandler()
+        return jax.block_until_ready(handler.restore(self._part(step, _STATE), args=args))
+
     def _description(self, step: int) -> dict[str, Any]:
         description = ocp.JsonCheckpointHandler().restore(self._part(step, _DESCRIPTION))
         body, checksum = description["body"], description["checksum"]
-        if _text_checksum(body) != checksum:
+        if text_checksum(body) != checksum:
             raise DamagedCheckpoint("its description is not what was saved")
         return body
 
@@ -246,51 +288,5 @@ def _together(read: Callable[[], _T]) -> _T:
     return found[0]
 
 
-def _leaves(tree: PyTree) -> dict[str, Any]:
-    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
-
-
-def _checksum(array: Array) -> UInt32[Array, ""]:
-    """Sum of all words times odd weights that depend on the place, modulo 2^32.
-
-    Integer arithmetic, so it is the same on any device and mesh; an odd weight is invertible modulo
-    2^32, so a single changed word always shows.
-    """
-    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        array = jax.random.key_data(array)
-    if array.dtype == jnp.bool_:
-        array = array.astype(jnp.uint8)
-    width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}[array.dtype.itemsize]
-    words = jax.lax.bitcast_convert_type(array, width).astype(jnp.uint32)
-    # The place of a word is built from its indices, not from a flattened copy: shards stay put.
-    place = jnp.uint32(0)
-    for axis, size in enumerate(words.shape):
-        index = jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis)
-        place = place * jnp.uint32(size % 2**32) + index
-    return jnp.sum(words * (2 * place + 1), dtype=jnp.uint32)
-
-
-def _text_checksum(body: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(body, sort_keys=True).encode())
-
-
-def _check_same_arrays(
-    saved: Mapping[str, tuple[tuple[int, ...], str]], abstract_state: PyTree, where: str
-) -> None:
-    wanted = {
-        path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in _leaves(abstract_state).items()
-    }
-    # Parameters before the optimizer's copies of their shapes: they are what a user knows.
-    for path in sorted({*saved, *wanted}, key=lambda path: ("/params/" not in path, path)):
-        if saved.get(path) == wanted.get(path):
-            continue
-        there = _describe(*saved[path]) if path in saved else "nothing"
-        here = _describe(*wanted[path]) if path in wanted else "nothing"
-        raise UserError(
-            f"{where}: a checkpoint of another model: {path} is {there} in it and {here} here"
-        )
-
-
-def _describe(shape: tuple[int, ...], dtype: str) -> str:
-    return f"{np.dtype(dtype).name if dtype != 'bfloat16' else dtype}{list(shape)}"
+def _specs(body: Mapping[str, Any]) -> dict[str, Spec]:
+    return {path: Spec(tuple(shape), dtype) for path, (shape, dtype, _) in body["arrays"].items()}

@@ -5,8 +5,9 @@ from pathlib import Path
 import jax
 
 from dlresearch.errors import UserError
-from dlresearch.parallel import from_first
+from dlresearch.training.artifacts import write_files
 from dlresearch.training.checkpoints import Checkpoints, DamagedCheckpoint
+from dlresearch.training.choose import choose_step
 from dlresearch.training.evaluations import best_score
 from dlresearch.training.records import read_records
 from dlresearch.training.setup import Setup
@@ -14,7 +15,8 @@ from dlresearch.training.workdir import Workdir, write_json
 
 
 def evaluate_checkpoint(setup: Setup, path: str, which: str) -> tuple[int, dict[str, float], Path]:
-    """The metrics of a checkpoint, its step, and the file they were written to.
+    """The metrics of a checkpoint, its step, and the file they were written to; files that
+    evaluators make are written beside it.
 
     Args:
       path: the run folder.
@@ -31,7 +33,8 @@ def evaluate_checkpoint(setup: Setup, path: str, which: str) -> tuple[int, dict[
     history = read_records(workdir.metrics)
     score = best_score(setup.experiment, lambda step, name: history.get(step, {}).get(name))
     checkpoints = Checkpoints(workdir.checkpoints, score, read_only=True)
-    step = from_first(lambda: _choose(checkpoints, which, setup.experiment.checkpoint.best))
+    best = setup.experiment.checkpoint.best
+    step = choose_step(checkpoints, which, best, "--checkpoint")
     try:
         restored = checkpoints.restore(setup.abstract_state, step)
     except DamagedCheckpoint as damage:
@@ -42,28 +45,12 @@ def evaluate_checkpoint(setup: Setup, path: str, which: str) -> tuple[int, dict[
     variables = setup.evaluation_variables(restored.state.variables)
     metrics: dict[str, float] = {}
     for evaluation in setup.evaluations.values():
-        metrics |= evaluation.run(setup.predict, variables)
+        outcome = evaluation.run(setup.predict, variables)
+        metrics |= outcome.metrics
+        if jax.process_index() == 0:
+            write_files(workdir.artifacts, step, outcome.files)
     target = workdir.artifacts / f"evaluation-{step}.json"
     if jax.process_index() == 0:
         target.parent.mkdir(exist_ok=True)
         write_json(target, {"step": step, "metrics": metrics})
     return step, metrics, target
-
-
-def _choose(checkpoints: Checkpoints, which: str, best: str | None) -> int:
-    steps = checkpoints.steps()
-    if not steps:
-        raise UserError("--workdir: it holds no finished checkpoint")
-    if which == "newest":
-        return steps[-1]
-    if which == "best":
-        if best is None:
-            raise UserError("--checkpoint=best: config.checkpoint.best does not name a metric")
-        step = checkpoints.best_step()
-        if step is None:
-            raise UserError(f"--checkpoint=best: {best} was not recorded for any checkpoint")
-        return step
-    if which.isdecimal() and int(which) in steps:
-        return int(which)
-    there = ", ".join(str(step) for step in steps)
-    raise UserError(f"--checkpoint={which}: there are newest, best and {there}")

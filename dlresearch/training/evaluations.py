@@ -1,8 +1,9 @@
 """The evaluators of a run, each with its examples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
@@ -10,10 +11,23 @@ from jax.sharding import Mesh
 from dlresearch.config import Duration, Experiment, build
 from dlresearch.data import evaluation_batches, load_all
 from dlresearch.errors import UserError, located, suggest
-from dlresearch.evaluation import Evaluator, Predict
+from dlresearch.evaluation import Evaluator, Finding, OverViews, Predict, Views
 from dlresearch.parallel import check_batch_size, process_rows, put_batch
 from dlresearch.tasks import Batch, Task, Variables
 from dlresearch.training.every import Every
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What evaluators found.
+
+    Attributes:
+      metrics: by name, `evaluation/metric`.
+      files: their contents by name, `evaluation/name.suffix`.
+    """
+
+    metrics: Mapping[str, float]
+    files: Mapping[str, bytes]
 
 
 @dataclass
@@ -23,6 +37,7 @@ class Evaluation:
     Attributes:
       every: when it is due, beside the end.
       at_start: also at step 0.
+      views: what predictions are means over; None takes the images as they are.
       resident: keep the batches on the device from the first evaluation on.
       best: the metric, with the evaluation's name, that `config.checkpoint.best` expects of it.
     """
@@ -37,31 +52,32 @@ class Evaluation:
     every: Every
     at_start: bool
     resident: bool
+    views: Views | None = None
     best: str | None = None
     _kept: list[Batch] = field(default_factory=list)
 
     def due(self, step: int, total: int) -> bool:
         return step == total or self.every.due(step) or (step == 0 and self.at_start)
 
-    def run(self, predict: Predict, variables: Variables) -> dict[str, float]:
-        """The metrics, named `evaluation/metric`."""
+    def run(self, predict: Predict, variables: Variables) -> Outcome:
+        """Metrics and files."""
         return self._run(predict, variables, self._batches())
 
-    def run_on_one_batch(self, predict: Predict, variables: Variables) -> dict[str, float]:
+    def run_on_one_batch(self, predict: Predict, variables: Variables) -> Outcome:
         """As `run`, on the first batch only: to see that it works."""
         return self._run(predict, variables, islice(self._batches(), 1))
 
-    def _run(
-        self, predict: Predict, variables: Variables, batches: Iterator[Batch]
-    ) -> dict[str, float]:
+    def _run(self, predict: Predict, variables: Variables, batches: Iterator[Batch]) -> Outcome:
+        if self.views is not None:
+            predict = OverViews(predict, self.views)
         with located(f"config.evaluators.{self.name}"):
-            metrics = self.evaluator.run(predict, variables, batches)
-        named = {f"{self.name}/{name}": value for name, value in metrics.items()}
-        if self.best is not None and self.best not in named:
+            found = self.evaluator.run(predict, variables, batches)
+            metrics, files = _sorted_out(found, self.name)
+        if self.best is not None and self.best not in metrics:
             raise UserError(
-                f"config.checkpoint.best: there is no {self.best!r}; {suggest(self.best, named)}"
+                f"config.checkpoint.best: there is no {self.best!r}; {suggest(self.best, metrics)}"
             )
-        return named
+        return Outcome(metrics, files)
 
     def _batches(self) -> Iterator[Batch]:
         if self._kept:
@@ -78,6 +94,24 @@ class Evaluation:
                 kept.append(on_device)
             yield on_device
         self._kept = kept  # only once all were read: a preempted evaluation keeps nothing
+
+
+def _sorted_out(
+    found: Mapping[str, Finding], evaluation: str
+) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Metrics and files, each with the evaluation's name in front."""
+    metrics, files = {}, {}
+    for name, value in found.items():
+        if not isinstance(value, bytes | str):
+            metrics[f"{evaluation}/{name}"] = value
+            continue
+        if Path(name).name != name or not Path(name).suffix:
+            raise UserError(
+                f"{name!r} is {type(value).__name__}, so a file, and that is no name for one; call"
+                " it such as 'errors.csv', without a folder"
+            )
+        files[f"{evaluation}/{name}"] = value.encode() if isinstance(value, str) else value
+    return metrics, files
 
 
 def make_evaluations(
@@ -100,9 +134,11 @@ def make_evaluations(
         source: Any = build(options.source, "source", f"{path}.source")
         if len(source) == 0:
             raise UserError(f"{path}.source: it has no examples")
+        metadata = getattr(source, "metadata", {})
+        known = {key: metadata[key] for key in ("class_names",) if key in metadata}
         evaluations[name] = Evaluation(
             name=name,
-            evaluator=build(options, "evaluator", path),
+            evaluator=build(options, "evaluator", path, **known),
             source=source,
             transforms=transforms
             if options.transforms is None
@@ -116,6 +152,7 @@ def make_evaluations(
             every=every(options.every),
             at_start=options.at_start,
             resident=experiment.data.placement == "resident",
+            views=None if options.views is None else build(options.views, "view", f"{path}.views"),
             best=best if best is not None and best.split("/")[0] == name else None,
         )
         check_batch_size(mesh, evaluations[name].batch_size, f"{path}.batch_size")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import jax
@@ -74,6 +75,13 @@ class Feed:
         if self._visits:
             pairs = zip(batches, self._places(step), strict=False)  # neither ends
             self._batches = ({**batch, **places} for batch, places in pairs)
+
+    def peek(self) -> Any:
+        """As `take(1)`, but the step stays the next one."""
+        assert self._batches is not None, "start() comes first"
+        batch = next(self._batches)
+        self._batches = chain([batch], self._batches)
+        return put_batch(self._mesh, batch)
 
     def take(self, steps: int) -> Any:
         """What the jitted call over `steps` steps reads; a leading axis for the steps if

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlresearch.config import config_hash
@@ -17,6 +18,7 @@ from dlresearch.training.console import with_prefix
 from dlresearch.training.feed import Feed
 from dlresearch.training.memory import estimated_bytes, with_peak
 from dlresearch.training.setup import Setup
+from dlresearch.training.state import TrainState
 
 
 def inspect(setup: Setup) -> Iterator[str]:
@@ -47,15 +49,19 @@ def inspect(setup: Setup) -> Iterator[str]:
     batch = jax.jit(feed.pick, out_shardings=replicated(setup.mesh))(feed.resident, taken)
     yield from _batch({name: np.asarray(values) for name, values in batch.items()})
     yield from _parameters(setup)
+    yield from _start(setup)
     yield "\nA step"
-    yield from _step(setup, feed, taken)
+    feed.start(0)
+    start = setup.initial_state(feed)
+    yield from _step(setup, feed, taken, start)
     feed.close()
     if setup.evaluations:
         yield "\nEvaluation"
-    variables = setup.evaluation_variables(setup.initial_state().variables)
+    variables = setup.evaluation_variables(start.variables)
     for evaluation in setup.evaluations.values():
-        metrics = evaluation.run_on_one_batch(setup.predict, variables)
-        yield f"  a batch of {evaluation.batch_size} gives {_numbers(metrics)}"
+        outcome = evaluation.run_on_one_batch(setup.predict, variables)
+        found = ", ".join((_numbers(outcome.metrics), *outcome.files))
+        yield f"  a batch of {evaluation.batch_size} gives {found}"
     yield "\nNothing found that would fail."
 
 
@@ -70,6 +76,7 @@ def _planned(setup: Setup) -> Iterator[str]:
         setup.task.check(batch)
     yield from _batch(batch)
     yield from _parameters(setup)
+    yield from _start(setup)
     step = jax.make_jaxpr(setup.step)(setup.abstract_state, setup.batch_shapes)
     yield "\nA step"
     yield f"  {with_prefix(jaxpr_flops(step), 'FLOP')} in matrix products and convolutions"
@@ -113,6 +120,13 @@ def _parameters(setup: Setup) -> Iterator[str]:
         yield from _sizes(setup)
 
 
+def _start(setup: Setup) -> Iterator[str]:
+    if setup.loading is not None:
+        yield "\nThe start"
+        for line in setup.loading.outline():
+            yield f"  {line}"
+
+
 def _part(leaf: Any) -> tuple[str, str]:
     part = leaf.sharding.shard_shape(leaf.shape)
     return in_words(leaf.sharding, leaf.ndim), str(list(part))
@@ -133,7 +147,7 @@ def _sizes(setup: Setup) -> Iterator[str]:
         yield f"  {kind:<17}{_mebibytes(size):>16}{_mebibytes(bytes_per_device(tree)):>20}"
 
 
-def _step(setup: Setup, feed: Feed, taken: Any) -> Iterator[str]:
+def _step(setup: Setup, feed: Feed, taken: Any, start: TrainState) -> Iterator[str]:
     """What a step costs, and what the first one gives."""
     call = jit_call(setup.step, feed.pick, 1, setup.abstract_state)
     traced = call.trace(setup.abstract_state, feed.resident, taken)
@@ -150,8 +164,9 @@ def _step(setup: Setup, feed: Feed, taken: Any) -> Iterator[str]:
         yield f"  {_mebibytes(memory.temp_size_in_bytes)} for activations and other temporaries"
     if estimate is not None:
         yield f"  {_mebibytes(estimate)} of memory on each device in all, estimated"
-    start = jax.block_until_ready(setup.initial_state())
-    (_, recorded), peak, what = with_peak(lambda: compiled(start, feed.resident, taken))
+    # A copy, as the call takes over what it is given.
+    state = jax.block_until_ready(jax.tree.map(jnp.copy, start))
+    (_, recorded), peak, what = with_peak(lambda: compiled(state, feed.resident, taken))
     yield f"  {_mebibytes(peak)} measured: {what}"
     metrics = recorded.means()
     if not metrics:
@@ -160,6 +175,9 @@ def _step(setup: Setup, feed: Feed, taken: Any) -> Iterator[str]:
             " not in the batch above, then at how the model starts"
         )
     yield f"  the first one gives {_numbers(metrics)}"
+    for stage in setup.stages[1:]:
+        later = jax.make_jaxpr(stage.step)(setup.abstract_state, setup.batch_shapes)
+        yield f"  from step {stage.start} on: {with_prefix(jaxpr_flops(later), 'FLOP')}"
 
 
 def _numbers(metrics: Mapping[str, float]) -> str:

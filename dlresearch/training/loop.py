@@ -4,31 +4,32 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dlresearch import preemption
-from dlresearch.config import config_hash, to_dict
+from dlresearch.config import to_dict
 from dlresearch.errors import UserError, one_line
 from dlresearch.models import jaxpr_flops
 from dlresearch.parallel import at_failure
+from dlresearch.training.artifacts import write_files
 from dlresearch.training.call import jit_call
 from dlresearch.training.checkpoints import Checkpoints, Restored
-from dlresearch.training.console import Progress, duration, say, table
+from dlresearch.training.console import Progress, say
 from dlresearch.training.evaluations import best_score
 from dlresearch.training.every import Every
 from dlresearch.training.feed import Feed
-from dlresearch.training.records import Records, without_nan
+from dlresearch.training.records import Records
 from dlresearch.training.report import write_report
+from dlresearch.training.result import Result, content
 from dlresearch.training.setup import Setup
+from dlresearch.training.stages import Stage, stage_at
 from dlresearch.training.state import Recorded, TrainState
 from dlresearch.training.workdir import (
     Workdir,
     check_same_config,
-    device_name,
     environment,
     write_json,
 )
@@ -36,19 +37,6 @@ from dlresearch.training.workdir import (
 # Calls that may be on their way at once. Enough to hide the host behind the device, few enough that
 # a signal does not wait long for the state.
 CALLS_AHEAD = 4
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended; what result.json holds."""
-
-    status: str
-    step: int
-    metrics: Mapping[str, float]
-
-    @property
-    def exit_status(self) -> int:
-        return {"completed": 0, "resume": preemption.RESUME_STATUS}.get(self.status, 1)
 
 
 class Diverged(Exception):
@@ -73,10 +61,8 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
     except preemption.Preempted as signal:
         run.save()
         status = "resume"
-        say(
-            f"{signal} during {run.doing}: saved step {run.step}; the same command goes on from"
-            " there"
-        )
+        saved = f"saved step {run.step}" if run.begun else "nothing to save yet"
+        say(f"{signal} during {run.doing}: {saved}; the same command goes on from there")
     except Diverged as divergence:
         status = "diverged"
         say(f"diverged: {divergence}")
@@ -88,7 +74,13 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
 
 
 class _Run:
-    """One execution: its state, and the files it writes."""
+    """One execution: its state, and the files it writes.
+
+    Attributes:
+      state: missing until a run that starts at step 0 has seen its first batch.
+    """
+
+    state: TrainState
 
     def __init__(self, setup: Setup, workdir: Workdir):
         self.setup, self.workdir, self.schedule = setup, workdir, setup.schedule
@@ -97,8 +89,11 @@ class _Run:
         self.checkpoints = Checkpoints(workdir.checkpoints, score)
         self.begin = time.monotonic()
         restored = self._restore()
-        self.state: TrainState = setup.initial_state() if restored is None else restored.state
+        self.feed: Feed | None = None
         self.step = 0 if restored is None else restored.step
+        self.begun = restored is not None
+        if restored is not None:
+            self.state = restored.state
         self.seconds_before = 0.0 if restored is None else float(restored.facts["seconds"])
         self.records = Records(
             workdir.metrics,
@@ -106,9 +101,8 @@ class _Run:
             resume_step=-1 if restored is None else restored.step,
             write=jax.process_index() == 0,
         )
-        self.feed: Feed | None = None
         self.steps_per_call = setup.steps_per_call
-        self.calls: dict[int, Callable[..., Any]] = {}
+        self.calls: dict[tuple[int, int], Callable[..., Any]] = {}
         self.progress = Progress(self.schedule.total, setup.examples_per_step)
         # (step, what was recorded up to it): fetched when the next one is due, not before.
         self.pending: tuple[int, Recorded] | None = None
@@ -117,19 +111,25 @@ class _Run:
     def to_the_end(self) -> str:
         """All remaining steps; returns the status."""
         total = self.schedule.total
+        if not self.begun:
+            self._say_what_is_loaded()  # before anything slow: it may not fit
+            self.feed = self._open_feed()
+            self.state = self.setup.initial_state(self.feed)
+            self.begun = True
         # A copy, as every call returns one: the state itself is donated to the next call.
         recorded: Recorded = jax.tree.map(jnp.copy, self.state.recorded)
         self._events(recorded)
-        if self.step < total:
-            self.feed = self.setup.make_feed()
-            self.feed.start(self.step)
+        if self.feed is None and self.step < total:
+            self.feed = self._open_feed()
         ahead: deque[Any] = deque()
         self.progress.restart(self.step)
         while self.feed is not None and self.step < total:
             preemption.check()
             steps = self._steps_of_next_call()
             taken = self.feed.take(steps)
-            call = self.calls.get(steps) or self._compile(steps, self.feed, taken)
+            stage = stage_at(self.setup.stages, self.step)
+            call = self.calls.get((steps, stage.start))
+            call = call or self._compile(steps, stage, self.feed, taken)
             self.state, recorded = call(self.state, self.feed.resident, taken)
             self.step += steps
             self.doing = "training"
@@ -169,7 +169,9 @@ class _Run:
                 metrics = self._means(step, recorded) if log else {}
                 variables = self.setup.evaluation_variables(self.state.variables)
                 for evaluation in due:
-                    metrics |= evaluation.run(self.setup.predict, variables)
+                    outcome = evaluation.run(self.setup.predict, variables)
+                    metrics |= outcome.metrics
+                    self._keep(step, outcome.files)  # first: what is recorded is complete
                 self._write(step, metrics, pause=time.perf_counter() - began)
             elif log:
                 self._flush()
@@ -193,6 +195,11 @@ class _Run:
         self.records.show(step, rates)
         say(self.progress.line(step, metrics, rates))
 
+    def _keep(self, step: int, files: Mapping[str, bytes]) -> None:
+        if jax.process_index() == 0:
+            write_files(self.workdir.artifacts, step, files)
+            self.records.show_images(step, files)
+
     def _means(self, step: int, recorded: Recorded) -> dict[str, float]:
         """Training metrics since the last record.
 
@@ -215,10 +222,17 @@ class _Run:
 
     def save(self) -> None:
         """Save the state of this step, once all before it is recorded."""
+        if not self.begun:
+            return  # the same command begins anew
         self._flush()
         self.checkpoints.save(self.step, self.state, {"seconds": self._seconds()})
 
     # --- start and end --------------------------------------------------------------------------
+
+    def _open_feed(self) -> Feed:
+        feed = self.setup.make_feed()
+        feed.start(self.step)
+        return feed
 
     def _restore(self) -> Restored | None:
         restored = self.checkpoints.restore_newest(self.setup.abstract_state)
@@ -231,6 +245,14 @@ class _Run:
             say(f"resuming from step {restored.step}")
         return restored
 
+    def _say_what_is_loaded(self) -> None:
+        loading = self.setup.loading
+        if loading is not None:
+            say(loading.summary())
+            if jax.process_index() == 0:
+                self.workdir.artifacts.mkdir(exist_ok=True)
+                (self.workdir.artifacts / "loaded.txt").write_text(loading.report())
+
     def _steps_of_next_call(self) -> int:
         """As many as fit before something is due, on a grid that a restart meets again."""
         several = self.steps_per_call
@@ -238,21 +260,23 @@ class _Run:
             return 1
         repeating = [self.schedule.checkpoint, Every(self.schedule.log)]
         repeating += [evaluation.every for evaluation in self.setup.evaluations.values()]
-        next_due = min(every.next(self.step) for every in repeating)
+        changes = [stage.start for stage in self.setup.stages if stage.start > self.step]
+        next_due = min([every.next(self.step) for every in repeating] + changes)
         return several if self.step + several <= min(next_due, self.schedule.total) else 1
 
-    def _compile(self, steps: int, feed: Feed, taken: Any) -> Callable[..., Any]:
+    def _compile(self, steps: int, stage: Stage, feed: Feed, taken: Any) -> Callable[..., Any]:
         began = time.perf_counter()
         self.doing = "compilation"
         say(f"compiling {'a step' if steps == 1 else f'{steps} steps in one call'} ...")
-        call = jit_call(self.setup.step, feed.pick, steps, self.setup.abstract_state)
+        call = jit_call(stage.step, feed.pick, steps, self.setup.abstract_state)
         traced = call.trace(self.state, feed.resident, taken)
         self.progress.flops_per_step = jaxpr_flops(traced.jaxpr) / steps
-        self.calls[steps] = preemption.interruptible(traced.lower().compile)
+        compiled = preemption.interruptible(traced.lower().compile)
+        self.calls[steps, stage.start] = compiled
         seconds = time.perf_counter() - began
         say(f"compiled in {seconds:.1f} s")
         self.progress.pause(seconds)
-        return self.calls[steps]
+        return compiled
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.begin
@@ -265,9 +289,9 @@ class _Run:
         metrics = self.records.latest()
         self.records.close()
         if jax.process_index() == 0:
-            content = self._content(status)
-            write_report(self.workdir, content)
-            write_json(self.workdir.result, content)
+            result = self._content(status)
+            write_report(self.workdir, result)
+            write_json(self.workdir.result, result)
         return Result(status, self.step, metrics)
 
     def note_failure(self, what: str) -> None:
@@ -276,20 +300,5 @@ class _Run:
             write_json(self.workdir.result, {**self._content("failed"), "error": what})
 
     def _content(self, status: str) -> dict[str, Any]:
-        return {
-            "status": status,
-            "step": self.step,
-            "metrics": without_nan(self.records.latest()),
-            "seed": self.setup.experiment.seed,
-            "wall_seconds": round(self._seconds(), 1),
-            "device": device_name(),
-            "config_hash": config_hash(self.setup.experiment),
-        }
-
-
-def summary(result: Result, workdir: Workdir, seconds: float) -> str:
-    """The last words of a run."""
-    return (
-        f"{result.status} at step {result.step} after {duration(seconds)}\n"
-        f"{table(result.metrics)}\n{workdir.path}"
-    )
+        metrics = self.records.latest()
+        return content(self.setup.experiment, status, self.step, metrics, self._seconds())

@@ -28,7 +28,7 @@ def measure(setup: Setup, calls: int) -> dict[str, float]:
     """
     feed, steps = setup.make_feed(), setup.steps_per_call
     feed.start(0)
-    state, taken = setup.initial_state(), feed.take(steps)
+    state, taken = setup.initial_state(feed), feed.take(steps)
     began = time.perf_counter()
     traced = jit_call(setup.step, feed.pick, steps, setup.abstract_state).trace(
         state, feed.resident, taken

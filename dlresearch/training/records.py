@@ -16,6 +16,7 @@ from tensorboardX import SummaryWriter
 
 from dlresearch.errors import UserError
 from dlresearch.parallel import from_first
+from dlresearch.training.artifacts import IMAGES, pixels
 
 
 class Records:
@@ -58,6 +59,13 @@ class Records:
         if self._tensorboard is not None:
             for name, value in values.items():
                 self._tensorboard.add_scalar(name, value, step)
+
+    def show_images(self, step: int, files: Mapping[str, bytes]) -> None:
+        """To TensorBoard: the image files among those of an evaluation, by name."""
+        if self._tensorboard is not None:
+            for name, content in files.items():
+                if Path(name).suffix.lower() in IMAGES:
+                    self._tensorboard.add_image(name, pixels(content), step, dataformats="HWC")
 
     def value(self, step: int, name: str) -> float | None:
         """What was recorded under `name` at a step."""

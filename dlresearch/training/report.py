@@ -1,13 +1,16 @@
 """report.html: one page on a run, made from the files of its folder and nothing else."""
 
+import base64
 import html
 import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from dlresearch.errors import UserError
+from dlresearch.training.artifacts import IMAGES, newest_files
 from dlresearch.training.console import duration
 from dlresearch.training.records import read_records
 from dlresearch.training.workdir import Workdir, read_json
@@ -18,6 +21,7 @@ table { border-collapse: collapse } td, th { padding: .15em 1.2em .15em 0; text-
 td.number { text-align: right; font-variant-numeric: tabular-nums }
 pre { background: #f4f4f4; padding: 1em; overflow: auto; font-size: 13px }
 .plots { display: flex; flex-wrap: wrap } .plots svg { width: 28em; height: auto }
+figure { margin: 1em 0 } figure img { max-width: 100% }
 """
 
 
@@ -59,7 +63,9 @@ def _page(
     yield _table(result.get("metrics", {}))
     yield "<h2>Curves</h2><div class=plots>"
     yield from _plots(history)
-    yield "</div><h2>Config</h2>"
+    yield "</div>"
+    yield from _files(workdir)
+    yield "<h2>Config</h2>"
     yield f"<pre>{html.escape(json.dumps(config, indent=2))}</pre>"
     environment = read_json(workdir.environment) or {}
     yield f"<h2>Environment</h2><pre>{html.escape(json.dumps(environment, indent=2))}</pre></html>"
@@ -72,6 +78,25 @@ def _table(rows: Mapping[str, Any]) -> str:
         for name, value in rows.items()
     )
     return f"<table>{cells}</table>"
+
+
+def _files(workdir: Workdir) -> Iterator[str]:
+    """What evaluators made last: pictures in the page itself, and links to the rest."""
+    newest = list(newest_files(workdir.artifacts))
+    if not newest:
+        return
+    yield "<h2>Files of the newest evaluations</h2>"
+    pictures = [each for each in newest if each[1].suffix.lower() in IMAGES]
+    for step, file in pictures:
+        name = html.escape(f"{file.parent.parent.name}/{file.stem}, step {step}")
+        content = base64.b64encode(file.read_bytes()).decode()
+        kind = IMAGES[file.suffix.lower()]
+        yield f"<figure><img alt='' src='data:{kind};base64,{content}'>"
+        yield f"<figcaption>{name}</figcaption></figure>"
+    for each in newest:
+        if each not in pictures:
+            path = each[1].relative_to(workdir.path).as_posix()
+            yield f"<p><a href='{quote(path)}'>{html.escape(path)}</a>"
 
 
 def _plots(history: Mapping[int, Mapping[str, float]]) -> Iterator[str]:

@@ -1,9 +1,7 @@
 """From a validated config to the objects of a run; shared by every verb."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -12,38 +10,31 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from dlresearch.config import Component, Duration, Experiment, build
-from dlresearch.data import EPOCH, EXAMPLE, TrainingOrder, apply_all, evaluation_batches
+from dlresearch.config import Component, Experiment, build
+from dlresearch.data import (
+    EPOCH,
+    EXAMPLE,
+    OversampledOrder,
+    Oversampling,
+    TrainingOrder,
+    apply_all,
+    evaluation_batches,
+    labels_of,
+)
 from dlresearch.errors import UserError, located, suggest
 from dlresearch.optim import make_optimizer
 from dlresearch.parallel import check_batch_size
 from dlresearch.tasks import Average, Task, Variables
+from dlresearch.training.call import Pick
 from dlresearch.training.evaluations import Evaluation, make_evaluations
-from dlresearch.training.every import Every
 from dlresearch.training.feed import Feed
 from dlresearch.training.layout import Layout, mesh_of
 from dlresearch.training.models import MakeModel
-from dlresearch.training.state import TrainState, initial_variables
-from dlresearch.training.step import PlayerOptimizer, StepOptions, draws_of, make_step
-
-EVALUATION_AVERAGE = "evaluation"
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When things happen.
-
-    Attributes:
-      total: steps of the run.
-      epoch: steps of an epoch.
-      log: steps between two records; whole, as the step itself starts the means anew.
-      checkpoint: when to save, beside the end.
-    """
-
-    total: int
-    epoch: float
-    log: int
-    checkpoint: Every
+from dlresearch.training.schedule import Schedule
+from dlresearch.training.stages import Sizes, Stage, at_size
+from dlresearch.training.start_from import Loading, plan_loading
+from dlresearch.training.state import EVALUATION_AVERAGE, TrainState, initial_variables
+from dlresearch.training.step import PlayerOptimizer, StepOptions, draws_of, make_step, part_of
 
 
 class Setup:
@@ -62,6 +53,7 @@ class Setup:
 
     def __init__(self, experiment: Experiment, devices: int | None = None):
         self.experiment = experiment
+        self._start: Callable[..., TrainState] | None = None
         self.planned = devices is not None
         self.mesh: Mesh = mesh_of(experiment, devices)
         data = experiment.data
@@ -71,6 +63,7 @@ class Setup:
         self.transforms = _build_all(data.transforms, "transform", "config.data.transforms")
         self.preprocess = _build_all(data.preprocess, "augmentation", "config.data.preprocess")
         self.metadata: Mapping[str, Any] = getattr(self.source, "metadata", {})
+        oversampling = self._oversampling()
         known = {name: self.metadata[name] for name in ("num_classes",) if name in self.metadata}
         self.augmentations = _build_all(
             data.augmentations, "augmentation", "config.data.augmentations", **known
@@ -96,27 +89,30 @@ class Setup:
             experiment.batch_size // experiment.accumulate,
             "config.batch_size / config.accumulate",
         )
-        self.order = TrainingOrder(len(self.source), experiment.seed, self.examples_per_step)
-        self.schedule = self._schedule()
+        seed_and_step = experiment.seed, self.examples_per_step
+        self.order = (
+            TrainingOrder(len(self.source), *seed_and_step)
+            if oversampling is None
+            else OversampledOrder(oversampling, *seed_and_step)
+        )
+        self.schedule = Schedule.of(experiment, self.order.steps_per_epoch, self.examples_per_step)
+        self._sizes = Sizes.of(data.resolution, self.schedule.to_steps)
         self.averages = {**self.task.averages, **self._evaluation_average()}
-        variables = jax.eval_shape(self._first_variables)
+        variables = jax.eval_shape(self._first_variables, np.uint32(0), self.batch_shapes, {})
         self._params = variables.params
         self._layout = Layout(experiment, self.mesh, variables)
         self.optimizers = self._optimizers()
-        self._initial, self.step = make_step(self.task, self._step_options())
+        sizes = self._sizes.pairs
+        made = [make_step(self.task, self._step_options(pixels)) for _, pixels in sizes]
+        self._initial, self.step = made[0]
+        self.stages = tuple(
+            Stage(start, step) for (start, _), (_, step) in zip(sizes, made, strict=True)
+        )
         self.evaluations: dict[str, Evaluation] = make_evaluations(
-            experiment, self.mesh, self.transforms, self.every, self.task
+            experiment, self.mesh, self.transforms, self.schedule.every, self.task
         )
 
     # --- what the verbs use ---------------------------------------------------------------------
-
-    def to_steps(self, duration: Duration | str | int) -> int:
-        """A duration of this run in steps."""
-        return _nearest(self._steps(Duration.parse(duration), self.schedule.total))
-
-    def every(self, duration: Duration) -> Every:
-        """When what has this period is due."""
-        return Every(self._steps(duration, self.schedule.total))
 
     def make_feed(self) -> Feed:
         """The training examples."""
@@ -151,15 +147,27 @@ class Setup:
             for name, value in first.items()
         }
 
-    def initial_state(self) -> TrainState:
-        """The state at step 0, on the mesh."""
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
-        return jax.jit(self._first_state, out_shardings=shardings)()
+    def initial_state(self, feed: Feed, seed: int | None = None) -> TrainState:
+        """The state at step 0, on the mesh; `feed` stands at step 0 and stays there.
+
+        `seed` is another one than the config's. The program is the same for all.
+        """
+        seed = self.experiment.seed if seed is None else seed
+        loaded = {} if self.loading is None else self.loading.read()
+        if self._start is None:
+            self._start = self._make_start(feed.pick)
+        return self._start(np.uint32(seed), feed.resident, feed.peek(), loaded)
+
+    @cached_property
+    def loading(self) -> Loading | None:
+        """What the run starts from, where it does not begin at random; names and shapes only."""
+        return plan_loading(self.experiment.start_from, self.abstract_state.variables)
 
     @cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state; costs no memory."""
-        return self._layout.placed(jax.eval_shape(self._first_state))
+        shapes = jax.eval_shape(self._first_state, np.uint32(0), self.batch_shapes, {})
+        return self._layout.placed(shapes)
 
     def predict(self, variables: Variables, batch: Mapping[str, Array]) -> Any:
         """What evaluators read: the task's prediction for a batch as the source gives it."""
@@ -186,22 +194,18 @@ class Setup:
         with located("config.data.source"):
             self.task.check(examples)
 
-    def _steps(self, duration: Duration, total: int | None) -> float:
-        return duration.exact_steps(
-            steps_per_epoch=self.order.steps_per_epoch,
-            batch_size=self.examples_per_step,
-            total_steps=total,
-        )
-
-    def _schedule(self) -> Schedule:
-        experiment = self.experiment
-        total = max(1, _nearest(self._steps(experiment.duration, None)))
-        return Schedule(
-            total=total,
-            epoch=self.order.steps_per_epoch,
-            log=max(1, _nearest(self._steps(experiment.log.every, total))),
-            checkpoint=Every(self._steps(experiment.checkpoint.every, total)),
-        )
+    def _oversampling(self) -> Oversampling | None:
+        """None where it is off; else tasks find the counts of an epoch in the metadata."""
+        share = self.experiment.data.oversample
+        if not share:
+            return None
+        with located("config.data.source"):
+            labels = labels_of(self.source)
+        with located("config.data.oversample"):
+            oversampling = Oversampling(labels, share)
+        counts = oversampling.class_counts(self.metadata.get("num_classes"))
+        self.metadata = {**self.metadata, "class_counts": counts}
+        return oversampling
 
     def _evaluation_average(self) -> dict[str, Average]:
         options = self.experiment.average
@@ -231,17 +235,16 @@ class Setup:
             options = self.experiment.optimizers[name] if own else self.experiment.optimizer
             where = f"config.optimizers.{name}" if own else "config.optimizer"
             transformation, rate = make_optimizer(
-                options, self._params[name], self.schedule.total, self.to_steps, where
+                options, self._params[name], self.schedule.total, self.schedule.to_steps, where
             )
             optimizers[name] = PlayerOptimizer(transformation, rate, options.clip_norm)
         return optimizers
 
-    def _step_options(self) -> StepOptions:
+    def _step_options(self, pixels: int | None) -> StepOptions:
         return StepOptions(
-            seed=self.experiment.seed,
             optimizers=self.optimizers,
             averages=self.averages,
-            augment=self._augmented,
+            augment=partial(self._augmented, pixels=pixels),
             accumulate=self.experiment.accumulate,
             record_every=self.schedule.log,
             scale_loss=self.experiment.precision == "float16",
@@ -249,29 +252,38 @@ class Setup:
             place=self._layout.as_parameters,
         )
 
-    def _augmented(self, key: Key[Array, ""], batch: dict[str, Array]) -> dict[str, Array]:
+    def _augmented(
+        self, key: Key[Array, ""], batch: dict[str, Array], pixels: int | None
+    ) -> dict[str, Array]:
         """What training sees of a batch, as the source gives it."""
-        return self._preprocessed(apply_all(self.augmentations, key, batch))
+        return self._preprocessed(at_size(apply_all(self.augmentations, key, batch), pixels))
 
     def _preprocessed(self, batch: dict[str, Array]) -> dict[str, Array]:
         key = jax.random.key(0)  # none of them is random
         return apply_all(self.preprocess, key, batch, "config.data.preprocess")
 
-    def _first_variables(self) -> Variables:
-        # All zeros: `init` reads shapes, and what it computes with the values is compiled away.
-        rows = self.experiment.batch_size // self.experiment.accumulate
-        batch = {
-            name: jnp.zeros((rows, *leaf.shape[1:]), leaf.dtype)
-            for name, leaf in self.batch_shapes.items()
-        }
-        key = jax.random.key(self.experiment.seed)
-        return initial_variables(self.task, self.averages, key, self._augmented(key, batch))
+    def _make_start(self, pick: Pick) -> Callable[..., TrainState]:
+        def start(
+            seed: Array, resident: dict[str, Array], taken: Any, loaded: Mapping[str, Array]
+        ) -> TrainState:
+            return self._first_state(seed, pick(resident, taken), loaded)
 
-    def _first_state(self) -> TrainState:
-        batch = {
-            name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in self.batch_shapes.items()
-        }
-        return self._initial(self._first_variables(), batch)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
+        return jax.jit(start, out_shardings=shardings)
+
+    def _first_variables(
+        self, seed: Array, batch: dict[str, Array], loaded: Mapping[str, Array]
+    ) -> Variables:
+        # Where `init` reads only shapes, what is computed with the values is compiled away.
+        key = jax.random.key(seed)
+        seen = self._augmented(key, batch, self._sizes.pairs[0][1])
+        rows = part_of(seen, draws_of(self.task) * self.experiment.accumulate, 0)
+        return initial_variables(self.task, self.averages, key, rows, loaded)
+
+    def _first_state(
+        self, seed: Array, batch: dict[str, Array], loaded: Mapping[str, Array]
+    ) -> TrainState:
+        return self._initial(seed, self._first_variables(seed, batch, loaded), batch)
 
 
 def _build_all(
@@ -281,7 +293,3 @@ def _build_all(
         build(component, kind, f"{path}.{index}", **context)
         for index, component in enumerate(components)
     )
-
-
-def _nearest(steps: float) -> int:
-    return math.floor(steps + 0.5)

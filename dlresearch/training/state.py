@@ -6,9 +6,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
 from dlresearch.tasks import Average, Task, Variables
+from dlresearch.training.arrays import with_arrays
+
+EVALUATION_AVERAGE = "evaluation"
+"""The name of the average that evaluators see, of parameters and state."""
 
 
 class LossScale(flax.struct.PyTreeNode):
@@ -74,11 +78,13 @@ class TrainState(flax.struct.PyTreeNode):
     """What a step maps to its successor.
 
     Attributes:
+      seed: of the run; here, and no constant of the step, so that all seeds share one program.
       step: updates made so far.
       optimizers: state of the optimizer of each player, by the player's name.
       loss_scale: only with float16 activations.
     """
 
+    seed: UInt32[Array, ""]
     step: Int[Array, ""]
     variables: Variables
     optimizers: dict[str, optax.OptState]
@@ -87,10 +93,16 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def initial_variables(
-    task: Task, averages: Mapping[str, Average], key: Key[Array, ""], batch: PyTree
+    task: Task,
+    averages: Mapping[str, Average],
+    key: Key[Array, ""],
+    batch: PyTree,
+    loaded: Mapping[str, Array],
 ) -> Variables:
-    """`task.init`, with every moving average where it starts."""
-    variables = task.init(key, batch)
+    """`task.init`, with `loaded` arrays in place of those at their paths, and every moving average
+    where it then starts.
+    """
+    variables = with_arrays(task.init(key, batch), loaded)
     # Copies: donated buffers must not be shared between parameters and their average.
     starts = {
         name: jax.tree.map(jnp.copy, average.of(variables)) for name, average in averages.items()

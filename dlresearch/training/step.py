@@ -42,7 +42,6 @@ class StepOptions:
       place: of a player's name and gradients, the gradients, split as its parameters are.
     """
 
-    seed: int
     optimizers: Mapping[str, PlayerOptimizer]
     averages: Mapping[str, Average]
     augment: Augment
@@ -60,15 +59,16 @@ def draws_of(task: Task) -> int:
 
 def make_step(
     task: Task, options: StepOptions
-) -> tuple[Callable[[Variables, dict[str, Array]], TrainState], Step]:
-    """The state at step 0, as a function of variables and of a batch that shows shapes; and the
-    step.
+) -> tuple[Callable[[Array, Variables, dict[str, Array]], TrainState], Step]:
+    """The state at step 0, as a function of the seed, the variables and a batch that shows shapes;
+    and the step.
     """
     players = tuple(task.players)
     draws = draws_of(task)
 
-    def initial(variables: Variables, batch: dict[str, Array]) -> TrainState:
+    def initial(seed: Array, variables: Variables, batch: dict[str, Array]) -> TrainState:
         state = TrainState(
+            seed=seed,
             step=jnp.int32(0),
             variables=variables,
             optimizers={
@@ -82,7 +82,7 @@ def make_step(
         return state.replace(recorded=Recorded.empty(metrics))
 
     def learn(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, Metrics, Array]:
-        key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+        key = jax.random.fold_in(jax.random.key(state.seed), state.step)
         batch = options.augment(fold_in_name(key, "augment"), batch)
         variables, loss_scale = state.variables, state.loss_scale
         optimizers = dict(state.optimizers)
@@ -96,7 +96,7 @@ def make_step(
                     player,
                     variables,
                     optimizers[player.name],
-                    _part(batch, draws, repeat),
+                    part_of(batch, draws, repeat),
                     jax.random.fold_in(player_key, repeat),
                     loss_scale,
                     options,
@@ -110,7 +110,9 @@ def make_step(
             metrics["loss_scale"] = loss_scale.scale
         after = _move_averages(variables, options.averages, state.step)
         gathered = options.gather(after)
-        changed = task.after_step(gathered, _part(batch, draws, 0), fold_in_name(key, "after_step"))
+        changed = task.after_step(
+            gathered, part_of(batch, draws, 0), fold_in_name(key, "after_step")
+        )
         # What was handed through is taken as it was, split.
         after = jax.tree.map(
             lambda new, whole, split: split if new is whole else new, changed, gathered, after
@@ -198,7 +200,7 @@ def _gradients(
 
     def part(state: dict[str, PyTree], index: Array | int):
         (_, (loss, state, metrics)), gradients = jax.value_and_grad(scaled_loss, has_aux=True)(
-            params, state, _part(batch, accumulate, index), jax.random.fold_in(key, index)
+            params, state, part_of(batch, accumulate, index), jax.random.fold_in(key, index)
         )
         # Here, so that a device keeps no sums over the batch but those of its own part.
         return state, (loss, options.place(player.name, gradients), metrics)
@@ -227,7 +229,7 @@ def _gradients(
     return loss, gradients, state, metrics
 
 
-def _part(batch: Batch, parts: int, index: Array | int) -> Batch:
+def part_of(batch: Batch, parts: int, index: Array | int) -> Batch:
     """One of the equal parts of a batch: every `parts`-th row.
 
     Not a block of rows: those of one device would then go to another.

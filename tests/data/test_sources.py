@@ -38,7 +38,11 @@ def folder(tmp_path):
 def test_classes_are_the_sorted_folders(folder):
     path, images = folder
     source = ImageFolder(str(path))
-    assert source.metadata == {"num_classes": 2, "class_names": ("cat", "dog")}
+    assert source.metadata == {
+        "num_classes": 2,
+        "class_names": ("cat", "dog"),
+        "class_counts": (3, 2),
+    }
     assert [int(source[i]["label"]) for i in range(5)] == [0, 0, 0, 1, 1]
     names = [source.describe(i).removeprefix(f"{path}/") for i in range(5)]
     assert sorted(names) == sorted(images)
@@ -66,6 +70,18 @@ def test_orientation_and_sixteen_bits_are_understood(tmp_path):
     source = ImageFolder(str(tmp_path), channels=1)
     assert source[0]["image"].shape == (4, 6, 1)
     np.testing.assert_array_equal(source[1]["image"][..., 0], deep >> 8)
+
+
+def test_grey_and_cmyk_photographs_become_rgb(tmp_path):
+    (tmp_path / "c").mkdir()
+    red = np.full((16, 16, 3), (200, 40, 40), np.uint8)
+    for name, mode in (("a", "RGB"), ("b", "CMYK"), ("c", "L")):
+        Image.fromarray(red).convert(mode).save(tmp_path / "c" / f"{name}.jpg", quality=100)
+    rgb, cmyk, grey = (ImageFolder(str(tmp_path))[i]["image"] for i in range(3))
+    # JPEG changes levels by little; an inverted or permuted channel would by far more.
+    assert np.abs(rgb.astype(int) - red).max() <= 3
+    assert np.abs(cmyk.astype(int) - red).max() <= 3
+    assert np.abs(grey.astype(int) - 88).max() <= 3  # 0.299 R + 0.587 G + 0.114 B
 
 
 def test_an_unreadable_image_is_named_when_it_is_read(folder):
@@ -122,7 +138,8 @@ def test_arrays_come_back_as_saved(tmp_path, save):
     np.testing.assert_array_equal(examples["label"], label[:, 0])
     np.testing.assert_array_equal(examples["wide"], wide.astype(np.float32))
     assert examples["label"].dtype == source[3]["label"].dtype == np.int32
-    assert source.metadata == {"num_classes": 7}
+    counts = tuple(int(np.sum(label == each)) for each in range(7))
+    assert source.metadata == {"num_classes": 7, "class_counts": counts}
 
 
 def test_saved_arrays_are_mapped_not_read(tmp_path):

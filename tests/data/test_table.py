@@ -148,6 +148,37 @@ def test_classes_are_sorted_and_the_same_in_every_split(small):
     np.testing.assert_array_equal(labels, frame["kind"] == "yes")
 
 
+def test_a_stratified_split_holds_out_the_fraction_of_each_class(tmp_path):
+    path = tmp_path / "rare.csv"
+    pd.DataFrame(
+        {"x": range(200), "y": ["rare" if i % 20 == 0 else "no" for i in range(200)]}
+    ).to_csv(path, index=False)
+    arguments = dict(path=str(path), target="y", task="classification", normalisation="none")
+    rows = {}
+    for split in ("train", "test"):
+        source = Table(split=split, stratified=True, **arguments)
+        rows[split] = features(source)[:, 0]
+        expected = {"train": (152, 8), "test": (38, 2)}[split]
+        assert source.metadata["class_counts"] == expected
+    assert sorted([*rows["train"], *rows["test"]]) == list(range(200))
+    other = Table(split="test", stratified=True, split_seed=1, **arguments)
+    assert set(features(other)[:, 0]) != set(rows["test"])
+
+
+def test_mammography_holds_out_52_of_its_260_positives(real_data):
+    arguments = {
+        "path": str(real_data / "raw/mammography/mammography.csv.gz"),
+        "columns": ("a", "b", "c", "d", "e", "f", "positive"),
+        "target": "positive",
+        "task": "classification",
+        "stratified": True,
+    }
+    train, test = (Table(split=split, **arguments) for split in ("train", "test"))
+    assert train.metadata["class_counts"] == (8738, 208)
+    assert test.metadata["class_counts"] == (2185, 52)
+    assert train[0]["features"].shape == (6,)
+
+
 def test_columns_name_a_file_without_a_first_line(tmp_path):
     path = tmp_path / "bare.csv.gz"
     with gzip.open(path, "wt") as file:
@@ -174,6 +205,7 @@ def test_columns_name_a_file_without_a_first_line(tmp_path):
         ({"ordinal": {"size": ("small", "large")}}, "'size' has the value 'middle'"),
         ({"target": "colour"}, "column 'colour' has"),
         ({"target": "a", "task": "classification"}, "fractions, no classes"),
+        ({"stratified": True}, "stratified=True needs classes; set task=classification"),
         ({"target": "b"}, "'b' is missing in [0-9]+ rows"),
         ({"numeric": (), "categorical": ()}, "no column is left"),
     ],

@@ -1,5 +1,7 @@
 """TFDS is read without TensorFlow, and what is missing is said in one line."""
 
+import io
+import json
 import os
 import pickle
 import shutil
@@ -9,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
+from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
 
-from dlresearch.data import evaluation_batches, load_all
+from dlresearch.data import TrainingOrder, evaluation_batches, load_all, stream
 from dlresearch.data.prepare import main as prepare
 from dlresearch.data.tfds_source import TFDS
+from dlresearch.data.transforms import CentreCrop, RandomResizedCrop, ResizeShorter
 from dlresearch.errors import UserError
 
 WITHOUT_TENSORFLOW = """
@@ -143,6 +149,70 @@ def test_preparing_without_tensorflow_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert prepare(["--dataset=mnist"]) == 2
     assert capsys.readouterr().err.strip().endswith("pip install 'dlresearch[prepare]'")
+
+
+def record(image: bytes, label: int, name: str) -> bytes:
+    """An example as TFDS writes it."""
+    example = tf_example_pb2.Example()
+    example.features.feature["image"].bytes_list.value.append(image)
+    example.features.feature["label"].int64_list.value.append(label)
+    example.features.feature["file_name"].bytes_list.value.append(name.encode())
+    return example.SerializeToString()
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    """A folder as TFDS prepares imagenet2012, with six JPEGs of all sizes, two of them grey."""
+    folder, rng = tmp_path / "imagenet2012" / "5.1.0", np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    module = "tensorflow_datasets.core.features."
+    image = {"dtype": "uint8", "shape": {"dimensions": ["-1", "-1", "3"]}, "encodingFormat": "jpeg"}
+    features = {
+        "file_name": {"pythonClassName": f"{module}text_feature.Text", "text": {}},
+        "image": {"pythonClassName": f"{module}image_feature.Image", "image": image},
+        "label": {
+            "pythonClassName": f"{module}class_label_feature.ClassLabel",
+            "classLabel": {"numClasses": "1000"},
+        },
+    }
+    kind = f"{module}features_dict.FeaturesDict"
+    (folder / "features.json").write_text(
+        json.dumps({"pythonClassName": kind, "featuresDict": {"features": features}})
+    )
+    sizes, splits = [(50, 40), (30, 61), (44, 33), (20, 20), (90, 25), (25, 90)], []
+    for split in ("train", "validation"):
+        file = folder / f"imagenet2012-{split}.array_record-00000-of-00001"
+        writer = ArrayRecordWriter(str(file), "group_size:1")
+        for index, size in enumerate(sizes):
+            mode, shape = ("L", size[::-1]) if index % 3 == 1 else ("RGB", (*size[::-1], 3))
+            content = io.BytesIO()
+            Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode).save(content, "JPEG")
+            writer.write(record(content.getvalue(), 111 * index, f"n{index}.JPEG"))
+        writer.close()
+        template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+        splits.append(
+            {"name": split, "shardLengths": ["6"], "numBytes": "1", "filepathTemplate": template}
+        )
+    info = {"name": "imagenet2012", "version": "5.1.0", "fileFormat": "array_record"}
+    (folder / "dataset_info.json").write_text(json.dumps({**info, "splits": splits}))
+    return str(tmp_path)
+
+
+def test_photographs_of_all_sizes_become_batches(imagenet):
+    source = TFDS("imagenet2012", "train", imagenet)
+    assert source.metadata["num_classes"] == 1000 and set(source[0]) == {"image", "label"}
+    assert [source[i]["image"].shape for i in (0, 1)] == [(40, 50, 3), (61, 30, 3)]
+    grey = source[1]["image"]
+    np.testing.assert_array_equal(grey, grey[..., :1].repeat(3, axis=2))
+    order, options = TrainingOrder(6, 0, 4), dict(rows=slice(None), workers=0, prefetch=1)
+    with stream(source, [RandomResizedCrop((24, 24))], order, start_step=0, **options) as batches:
+        batch = next(batches)
+    assert batch["image"].shape == (4, 24, 24, 3) and batch["image"].dtype == np.uint8
+    np.testing.assert_array_equal(batch["label"], 111 * order.indices(0))
+    test = TFDS("imagenet2012", "validation", imagenet)
+    middle = [ResizeShorter(26), CentreCrop((24, 24))]
+    (whole,) = evaluation_batches(test, middle, 6, slice(None))
+    np.testing.assert_array_equal(whole["label"], 111 * np.arange(6))
 
 
 @pytest.mark.slow

@@ -20,6 +20,9 @@ def folder(tmp_path_factory):
         for pet in ("cat", "dog"):
             (folder / "pets" / split / pet).mkdir(parents=True)
             Image.new("RGB", (80, 70)).save(folder / "pets" / split / pet / "1.png")
+    for split, name in (("train", "n01440764"), ("val", "n01443537")):
+        (folder / "imagenet" / split / name).mkdir(parents=True)
+        Image.new("L", (80, 70)).save(folder / "imagenet" / split / name / "1.JPEG")
     rows = [f"{100_000 + 1_000 * i},{i},{'town' if i % 3 else ''}" for i in range(20)]
     (folder / "houses.csv").write_text("\n".join(["price,rooms,place", *rows]))
     rows = [f"{'ill' if i % 2 else 'well'},{i}" for i in range(20)]

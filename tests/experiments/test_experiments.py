@@ -3,12 +3,13 @@ examples.
 """
 
 import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import run
+from small_runs import assert_same_run, run
 
 from dlresearch.config import component, load
 
@@ -21,7 +22,31 @@ TINY = {
         ("model.convs_per_stage", "1"),
     ],
     "cnn/cifar10.py": [("model.widths", "2,2")],
+    "cnn/cifar10.py:resnet18": [("model.blocks", "1,1"), ("model.width", "4")],
+    "cnn/cifar10.py:wrn28_10": [("model.depth", "10"), ("model.widen", "1")],
+    "cnn/cifar10.py:speedrun94": [("model.widths", "4,4")],
+    "cnn/cifar10.py:speedrun96": [("model.widths", "4,4")],
+    "cnn/fashion_mnist.py": [("model.depth", "10"), ("model.widen", "1")],
+    "cnn/imagenet.py:synthetic,size=32": [
+        ("model.blocks", "1,1"),
+        ("model.width", "4"),
+        ("data.source.length", "64"),
+        ("evaluators.test.source.length", "20"),
+    ],
+    "cnn/imagenet.py:vit_s16,synthetic,size=32": [
+        ("model.depth", "1"),
+        ("model.width", "16"),
+        ("model.heads", "2"),
+        ("data.source.length", "64"),
+        ("evaluators.test.source.length", "20"),
+    ],
     "cnn/image_folder.py:path={folders},size=16,channels=1": [("model.widths", "2,2")],
+    "cnn/tumour.py:path={folders},size=16": [("model.widths", "2,2")],
+    "cnn/tumour.py:finetuned,start={cifar10},path={folders},size=16": [("model.widths", "2,2")],
+    "tabular/fraud.py:path={rare}": [("model.hidden", "4")],
+    "tabular/fraud.py:weighted,path={rare}": [("model.hidden", "4")],
+    "tabular/fraud.py:oversampled,path={rare}": [("model.hidden", "4")],
+    "tabular/fraud.py:focal,path={rare}": [("model.hidden", "4")],
     "tabular/house_prices.py:path={table}": [],
     "tabular/house_prices.py:wide,path={table}": [("model.hidden", "4")],
 }
@@ -29,7 +54,9 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """A folder of class folders, and a table with the columns of the house prices."""
+    """A folder of class folders, a table with the columns of the house prices, and one with those
+    of the mammography.
+    """
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     for name in ("train/cat/a", "train/cat/b", "train/dog/c", "test/cat/d", "test/dog/e"):
         path = root / f"{name}.png"
@@ -46,7 +73,27 @@ def places(tmp_path_factory):
             numbers = [f"{value:.3f}" for value in rng.uniform(1, 5, 9)]
             numbers[4] = "" if row % 7 == 0 else numbers[4]
             print(",".join([*numbers, oceans[row % 5]]), file=file)
-    return {"folders": str(root), "table": str(root / "housing.csv.gz")}
+    with gzip.open(root / "rare.csv.gz", "wt") as file:
+        for row in range(100):
+            numbers = [f"{value:.3f}" for value in rng.standard_normal(6)]
+            print(",".join([*numbers, "'1'" if row % 10 == 0 else "'-1'"]), file=file)
+    return {
+        "folders": str(root),
+        "table": str(root / "housing.csv.gz"),
+        "rare": str(root / "rare.csv.gz"),
+        "cifar10": str(cifar10_run(root / "cifar10")),
+    }
+
+
+def cifar10_run(folder):
+    """A run of two steps of the plain network for CIFAR-10, on made-up images."""
+    overrides = [("duration", "2 steps"), ("batch_size", "8"), ("model.widths", "2,2")]
+    config = load(f"{ROOT}/experiments/cnn/cifar10.py:plain", overrides)
+    with config.unlocked():
+        config.data.source = component("synthetic", length=64)
+        config.evaluators = {}
+    run(config, folder)
+    return folder
 
 
 def test_every_experiment_is_among_them():
@@ -57,8 +104,9 @@ def test_every_experiment_is_among_them():
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_experiment_makes_two_steps(name, places, tmp_path):
+def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_path):
     overrides = [("duration", "2 steps"), ("batch_size", "8"), *TINY[name]]
+    overrides += [("checkpoint.every", "1 steps"), ("log.every", "1 steps")]
     config = load(f"{ROOT}/experiments/{name.format(**places)}", overrides)
     channels = 3 if "cifar" in name else 1
     size = 28 if "mnist" in name else 8
@@ -69,10 +117,16 @@ def test_experiment_makes_two_steps(name, places, tmp_path):
             evaluator["batch_size"] = 8
             if evaluator.source.name == "tfds":
                 evaluator.source = component("synthetic", length=20, image=(size, size, channels))
-    result = run(config, tmp_path)
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    result = run(config, straight)
     assert (result.status, result.step) == ("completed", 2)
     assert all(np.isfinite(value) for value in result.metrics.values())
     assert any(metric.startswith("test/") for metric in result.metrics)
+    # As if it had been killed before the second step was saved.
+    shutil.copytree(straight, resumed)
+    shutil.rmtree(resumed / "checkpoints" / "2")
+    assert run(config, resumed).status == "completed"
+    assert_same_run(config, straight, resumed)
 
 
 def test_plain_house_prices_have_ten_inputs(places):

@@ -100,7 +100,7 @@ def after_two_steps(name, policy):
     feed = setup.make_feed()
     feed.start(0)
     call = jax.jit(make_call(setup.step, feed.pick, 1))
-    state = setup.initial_state()
+    state = setup.initial_state(feed)
     for _ in range(2):
         state, _ = call(state, feed.resident, feed.take(1))
     feed.close()

@@ -6,7 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from dlresearch.config import Component, Optimizer, names
+from dlresearch.config import (
+    Component,
+    Duration,
+    LookaheadOptions,
+    Optimizer,
+    ParameterGroup,
+    names,
+)
 from dlresearch.errors import UserError
 from dlresearch.optim import make_optimizer
 
@@ -101,6 +108,61 @@ def test_factors_multiply_the_update_and_the_first_match_counts():
         scaled["head"]["bias"] - PARAMS["head"]["bias"],
         3 * (plain["head"]["bias"] - PARAMS["head"]["bias"]),
         rtol=1e-4,
+    )
+
+
+def test_a_group_has_its_own_optimizer_rate_schedule_and_decay():
+    head = ParameterGroup(
+        "sgd",
+        0.5,
+        Component("linear", until=Duration.parse("2 steps")),
+        weight_decay=0.1,
+        decay_patterns=("head/bias",),
+        parameters=("head/.*",),
+        arguments={"momentum": 0.0},
+    )
+    plain, _ = updates(steps=3)
+    grouped, state = updates(steps=3, groups={"head": head})
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), grouped["stem"], plain["stem"]
+    )
+    kernel, bias = PARAMS["head"]["kernel"], PARAMS["head"]["bias"]
+    for rate in (0.5, 0.25):  # and then 0
+        kernel = kernel - rate * GRADIENTS["head"]["kernel"]
+        bias = bias - rate * (GRADIENTS["head"]["bias"] + 0.1 * bias)
+    np.testing.assert_allclose(grouped["head"]["kernel"], kernel, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grouped["head"]["bias"], bias, rtol=1e-5, atol=1e-6)
+    # Adam's moments are of the stem alone.
+    assert PARAMS["head"]["kernel"].shape not in {leaf.shape for leaf in jax.tree.leaves(state)}
+
+
+def test_a_parameter_in_two_groups_is_an_error():
+    groups = {name: ParameterGroup(parameters=("head/.*",)) for name in ("a", "b")}
+    with pytest.raises(
+        UserError, match=r"^config\.optimizer\.groups\.b\.parameters: head/bias is in group 'a'"
+    ):
+        made(groups=groups)
+
+
+def test_a_group_without_a_parameter_is_an_error():
+    with pytest.raises(UserError, match=r"groups\.a\.parameters: 'haed' matches no whole"):
+        made(groups={"a": ParameterGroup(parameters=("haed",))})
+
+
+def test_lookahead_pulls_parameters_back_every_so_many_steps():
+    options = {"name": "sgd", "learning_rate": 0.1, "arguments": {"momentum": 0.0}}
+    ahead = LookaheadOptions(every=2, decay=0.8, power=3.0)
+    params, _ = updates(steps=5, lookahead=ahead, **options)
+    fast = slow = np.asarray(PARAMS["head"]["kernel"], np.float64)
+    for step in range(1, 6):
+        fast = fast - 0.1 * np.asarray(GRADIENTS["head"]["kernel"], np.float64)
+        if step % 2 == 0:
+            decay = 0.8 * (step / 100) ** 3
+            slow = fast = decay * slow + (1 - decay) * fast
+    np.testing.assert_allclose(params["head"]["kernel"], fast, rtol=1e-5, atol=1e-6)
+    constant, _ = updates(steps=2, lookahead=LookaheadOptions(every=2, decay=1.0), **options)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), constant, PARAMS
     )
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlresearch.errors import UserError
 from dlresearch.optim import optimizers
 
 SHAPES = {"kernel": (4, 3), "bias": (3,)}
@@ -132,13 +133,13 @@ def test_lion():
     close(ours("lion"), formula(rule))
 
 
-def newton_schulz(x):
+def newton_schulz(x, steps=5):
     """Jordan's quintic iteration, on the wide orientation of the matrix."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (np.linalg.norm(x) + 1e-8)
-    for _ in range(5):
+    for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x
@@ -166,6 +167,26 @@ def test_muon_treats_convolution_kernels_as_matrices_and_the_rest_with_adamw():
     decays = {name: name.startswith("kernel") for name in shapes}
     # float32 Newton-Schulz steps magnify rounding by their slope at zero, 3.4 each.
     close(ours("muon", shapes=shapes, decays=decays), formula(rule, shapes=shapes), rtol=2e-3)
+
+
+def test_muon_of_the_speed_runs_steps_from_kernels_of_one_norm_in_an_orthogonal_direction():
+    shapes = {"kernel": (3, 3, 2, 5)}
+
+    def rule(p, g, memory, t, rate, _):
+        m = average(memory, "m", 0.6, g)
+        g = 0.6 * m / (1 - 0.6 ** (t + 1)) + 0.4 * g / (1 - 0.6**t)
+        step = newton_schulz(g.reshape(-1, 5), steps=3).reshape(p.shape)
+        return p * np.sqrt(5) / np.sqrt(np.sum(p**2)) - rate * step
+
+    after = ours(
+        "muon", 0.0, shapes, {"kernel": False}, beta=0.6, ns_steps=3, rms=None, fixed_norm=True
+    )
+    close(after, formula(rule, 0.0, shapes), rtol=2e-3)
+
+
+def test_a_fixed_norm_and_weight_decay_exclude_each_other():
+    with pytest.raises(UserError, match="fixed_norm undoes weight_decay"):
+        optimizers.muon(0.1, 0.1, None, fixed_norm=True)
 
 
 def test_muon_steps_are_about_as_long_as_adams():

@@ -132,15 +132,15 @@ def test_any_single_flipped_bit_of_an_array_changes_its_checksum(tmp_path):
     """Each bit of some words, so that a weak checksum would be caught; no file format in
     between.
     """
-    from dlresearch.training.checkpoints import _checksum
+    from dlresearch.training.checksums import array_checksum
 
     words = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
-    plain = int(_checksum(jnp.asarray(words)))
+    plain = int(array_checksum(jnp.asarray(words)))
     for index in np.ndindex(words.shape):
         for bit in range(32):
             flipped = words.copy()
             flipped.view(np.uint32)[index] ^= np.uint32(1 << bit)
-            assert int(_checksum(jnp.asarray(flipped))) != plain
+            assert int(array_checksum(jnp.asarray(flipped))) != plain
 
 
 def test_a_step_without_its_files_is_damaged_not_a_bug(tmp_path):

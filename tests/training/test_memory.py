@@ -20,7 +20,7 @@ def test_the_new_state_takes_the_place_of_the_old_one(steps):
     setup = Setup(validate(classification_config()))
     feed = setup.make_feed()
     feed.start(0)
-    taken, state = feed.take(steps), setup.initial_state()
+    state, taken = setup.initial_state(feed), feed.take(steps)
     call = jit_call(setup.step, feed.pick, steps, setup.abstract_state)
     compiled = call.trace(state, feed.resident, taken).lower().compile()
     memory = compiled.memory_analysis()

@@ -3,7 +3,26 @@
 import pytest
 from small_runs import assert_same_run, classification_config, regression_config, run, toy_config
 
+from dlresearch.config import component
+
+
+def speed_run_config():
+    """With whitening from the first batch, groups of parameters, Lookahead and test-time views."""
+    config = classification_config()
+    config.model = component("airbench", widths=(4, 4))
+    config.data.augmentations = (component("alternating_flip"),)
+    config.optimizer = component("muon", fixed_norm=True, rms=None, learning_rate=0.2)
+    config.optimizer.groups = {
+        "biases": component("sgd", parameters=(".*bias",), learning_rate=0.1),
+        "head": component("adam", parameters=("head/.*",)),
+    }
+    config.optimizer.lookahead = {"every": 5}
+    config.evaluators.test.views = component("flip_and_shift")
+    return config
+
+
 CONFIGS = {
+    "speed run": speed_run_config,
     "classification": classification_config,
     "regression": regression_config,
     "two players": lambda: toy_config("TwoPlayers"),

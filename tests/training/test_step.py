@@ -50,7 +50,6 @@ def steps(count: int, task: Task | None = None, batch: Mapping | None = None, **
     task = LeastSquares() if task is None else task
     clip_norm = changes.pop("clip_norm", None)
     options = {
-        "seed": 0,
         "optimizers": {"model": PlayerOptimizer(optax.sgd(0.1), lambda step: 0.1, clip_norm)},
         "averages": {},
         "augment": lambda key, batch: batch,
@@ -65,7 +64,7 @@ def steps(count: int, task: Task | None = None, batch: Mapping | None = None, **
     starts = {
         name: jax.tree.map(jnp.copy, a.of(variables)) for name, a in options["averages"].items()
     }
-    state = initial(variables.replace(averages=starts), batch)
+    state = initial(jnp.uint32(0), variables.replace(averages=starts), batch)
     states = [state]
     for _ in range(count):
         states.append(jax.jit(step)(states[-1], batch))

@@ -13,6 +13,7 @@ from dlresearch.data.augmentations.erasing import Cutout, Erasing
 from dlresearch.data.augmentations.flips import AlternatingFlip, Flip
 from dlresearch.data.augmentations.mixing import CutMix, Mixup
 from dlresearch.data.augmentations.rand_augment import RandAugment
+from dlresearch.data.augmentations.resampling import resized
 from dlresearch.data.augmentations.tones import Autocontrast, Equalise, Posterise, Solarise
 from dlresearch.data.augmentations.values import Normalise
 
@@ -37,4 +38,5 @@ __all__ = [
     "ShiftedCrop",
     "Solarise",
     "apply_all",
+    "resized",
 ]

@@ -12,6 +12,13 @@ from jaxtyping import Array, Float, Int
 from dlresearch.data.augmentations.augmentation import Images, stored
 
 
+def resized(image: Images, pixels: int) -> Images:
+    """Square images of so many pixels, bilinear with anti-aliasing, in their own type."""
+    batch, _, _, channels = image.shape
+    shape = (batch, pixels, pixels, channels)
+    return stored(jax.image.resize(image.astype(jnp.float32), shape, "bilinear"), image.dtype)
+
+
 def resample(
     image: Images,
     rows: Float[Array, "batch new_height height"],
