@@ -28,35 +28,25 @@ class Schedule:
     @staticmethod
     def of(experiment: Experiment, epoch: float, examples_per_step: int) -> "Schedule":
         """That of an experiment, for epochs of so many steps."""
-
-        def steps(duration: Duration, total: int | None) -> float:
-            return duration.exact_steps(
-                steps_per_epoch=epoch, batch_size=examples_per_step, total_steps=total
-            )
-
-        total = max(1, _nearest(steps(experiment.duration, None)))
-        return Schedule(
-            total=total,
-            epoch=epoch,
-            examples_per_step=examples_per_step,
-            log=max(1, _nearest(steps(experiment.log.every, total))),
-            checkpoint=Every(steps(experiment.checkpoint.every, total)),
-        )
+        total = max(1, _nearest(_exact(experiment.duration, epoch, examples_per_step, None)))
+        log = _exact(experiment.log.every, epoch, examples_per_step, total)
+        checkpoint = _exact(experiment.checkpoint.every, epoch, examples_per_step, total)
+        return Schedule(total, epoch, examples_per_step, max(1, _nearest(log)), Every(checkpoint))
 
     def to_steps(self, duration: Duration | str | int) -> int:
         """A duration of this run in steps."""
-        return _nearest(self._steps(Duration.parse(duration)))
+        return _nearest(self._exact(Duration.parse(duration)))
 
     def every(self, duration: Duration) -> Every:
         """When what has this period is due."""
-        return Every(self._steps(duration))
+        return Every(self._exact(duration))
 
-    def _steps(self, duration: Duration) -> float:
-        return duration.exact_steps(
-            steps_per_epoch=self.epoch,
-            batch_size=self.examples_per_step,
-            total_steps=self.total,
-        )
+    def _exact(self, duration: Duration) -> float:
+        return _exact(duration, self.epoch, self.examples_per_step, self.total)
+
+
+def _exact(duration: Duration, epoch: float, examples: int, total: int | None) -> float:
+    return duration.exact_steps(steps_per_epoch=epoch, batch_size=examples, total_steps=total)
 
 
 def _nearest(steps: float) -> int:
