@@ -12,7 +12,7 @@ in how many epochs and how long, is in docs/results.md.
   arXiv:1605.07146: 96.11 %).
 - speedrun94: 94 % in 8 epochs, the airbench recipe with Muon (Jordan 2024, arXiv:2404.00498, and
   its repository: 94.01 % in 2.59 s on an A100, in PyTorch).
-- speedrun96: 96 % in 31 epochs, the recipe of airbench96 (the same: 96.01 %, mean of 400 runs).
+- speedrun96: 31 epochs, the recipe of airbench96 (the same: 96.01 %, mean of 400 runs).
   Ours leaves batch statistics out of Lookahead, and its cutout may reach over the border.
 
 On accelerators add `--config.precision=bfloat16`.
