@@ -221,11 +221,29 @@ def augmentations(name: str) -> Iterator[Row]:
     yield name, {"value": speed, "what": what, "device": measured["device"]}
 
 
+def recurrent(name: str) -> Iterator[Row]:
+    """An LSTM language model by cuDNN, by our scan and by Flax; on CPU without cuDNN."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "recurrent.json"
+        small = ("--small", "--steps=2") if SMALL.value else ("--steps=50",)
+        _call("benchmarks/recurrent.py", "--gpu", f"--out={out}", *small)
+        measured = json.loads(out.read_text())
+    device = {"device": measured["device"]}
+    size = "{layers} x {width}, batch {batch}, {steps} steps".format(**measured)
+    for backend, values in measured["milliseconds"].items():
+        what = f"ms a step, {size}, float32"
+        yield f"{name}: {backend}", {"value": statistics.median(values), "what": what} | device
+    first = next(iter(measured["milliseconds"]))
+    for other, ratio in measured["speed_over"].items():
+        yield f"{name}: {first} over {other}", {"value": ratio, "what": "speed"} | device
+
+
 MEASUREMENTS: dict[str, Callable[[str], Iterator[Row]]] = {
     **{figure.name: lambda _, figure=figure: rows_of(figure) for figure in FIGURES},
     "cifar10 speedrun94": speedrun,
     "cifar10 resnet18": resnet18,
     "augmentations": augmentations,
+    "lstm language model": recurrent,
 }
 
 

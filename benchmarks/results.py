@@ -52,6 +52,7 @@ def page() -> str:
         *_faults(),
         *_augmentations(),
         *_resnet50(),
+        *_recurrent(),
         *_gpu(),
     ]
     return "\n".join(lines) + "\n"
@@ -271,6 +272,35 @@ def _resnet50() -> Iterator[str]:
     for name, speeds in figures["torch_images_per_second"].items():
         yield f"| PyTorch, {name} | {statistics.median(speeds):.2f} |"
     yield f"| dlresearch over PyTorch, {figures['torch_format']} | {figures['ratio_median']:.2f} |"
+    yield ""
+    if figures["note"]:
+        yield f"{figures['note']}."
+        yield ""
+
+
+def _recurrent() -> Iterator[str]:
+    yield "## An LSTM language model beside Flax and PyTorch"
+    yield ""
+    figures = _read("recurrent-cpu.json")
+    if figures is None:
+        yield "Not measured yet: `python benchmarks/recurrent.py`."
+        yield ""
+        return
+    versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
+    rounds = len(next(iter(figures["milliseconds"].values())))
+    yield (
+        f"Milliseconds of a training step in float32: {figures['layers']} layers of"
+        f" {figures['width']}, {figures['vocabulary']:,} tokens, {figures['batch']} rows of"
+        f" {figures['steps']} steps, medians of {rounds} rounds in turn; {figures['device']};"
+        f" {versions} (`benchmarks/recurrent.py`)."
+    )
+    yield ""
+    yield "| | ms a step | speed of dlresearch over it |"
+    yield "|---|---|---|"
+    for name, values in figures["milliseconds"].items():
+        ratio = figures["speed_over"].get(name)
+        cell = "" if ratio is None else f"{ratio:.2f}"
+        yield f"| {name} | {statistics.median(values):.0f} | {cell} |"
     yield ""
     if figures["note"]:
         yield f"{figures['note']}."

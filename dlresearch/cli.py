@@ -8,6 +8,7 @@ from dlresearch.errors import suggest
 VERBS = {
     "train": "start a run, or resume it where it was",
     "evaluate": "evaluate the newest, the best or a named checkpoint of a run",
+    "generate": "make text, translations or music with what a run has learned",
     "report": "write report.html on a run",
     "check": "find what would fail before anything is queued",
     "benchmark": "measure an experiment on the devices there are",

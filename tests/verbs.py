@@ -75,8 +75,8 @@ def call(verb: str, *argv: str) -> Answer:
     return Answer(end.value.code, out.getvalue(), err.getvalue())
 
 
-def process(module: str, *argv: str, devices: int = 1) -> Answer:
-    """`python -m MODULE ARGV...` with so many devices on CPU."""
+def process(module: str, *argv: str, devices: int = 1, stdin: str | None = None) -> Answer:
+    """`python -m MODULE ARGV...` with so many devices on CPU, and a text to read."""
     ended = subprocess.run(
         [sys.executable, "-m", module, *argv],
         env={
@@ -84,6 +84,7 @@ def process(module: str, *argv: str, devices: int = 1) -> Answer:
             "PYTHONPATH": str(ROOT),
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         },
+        input=stdin,
         capture_output=True,
         text=True,
     )

@@ -17,8 +17,16 @@ CATALOG: dict[str, dict[str, str]] = {
         "image_folder": "dlresearch.data.image_folder:ImageFolder",
         "table": "dlresearch.data.table:Table",
         "arrays": "dlresearch.data.arrays:Arrays",
+        "text": "dlresearch.data.text:Text",
+        "python_docs": "dlresearch.data.python_docs:PythonDocs",
+        "labelled_text": "dlresearch.data.labelled_text:LabelledText",
+        "parallel_text": "dlresearch.data.parallel_text:ParallelText",
+        "dates": "dlresearch.data.dates:Dates",
+        "chorales": "dlresearch.data.chorales:Chorales",
         "digits": "dlresearch.data.embedded:Digits",
         "synthetic": "dlresearch.data.synthetic:Synthetic",
+        "series": "dlresearch.data.series:Series",
+        "waves": "dlresearch.data.series:Waves",
     },
     "transform": {
         "resize": "dlresearch.data.transforms:Resize",
@@ -47,6 +55,7 @@ CATALOG: dict[str, dict[str, str]] = {
         "mixup": "dlresearch.data.augmentations:Mixup",
         "cutmix": "dlresearch.data.augmentations:CutMix",
         "rand_augment": "dlresearch.data.augmentations:RandAugment",
+        "transpose": "dlresearch.data.augmentations:Transpose",
     },
     "model": {
         "mlp": "dlresearch.models.mlp:MLP",
@@ -56,6 +65,14 @@ CATALOG: dict[str, dict[str, str]] = {
         "convnext": "dlresearch.models.convnext:ConvNeXt",
         "vit": "dlresearch.models.vit:ViT",
         "airbench": "dlresearch.models.airbench:Airbench",
+        "attention_seq2seq": "dlresearch.models.seq2seq:AttentionSeq2Seq",
+        "transformer": "dlresearch.models.transformer:Transformer",
+        "recurrent_classifier": "dlresearch.models.recurrent_classifier:RecurrentClassifier",
+        "recurrent_forecaster": "dlresearch.models.recurrent_forecaster:RecurrentForecaster",
+        "recurrent_frames": "dlresearch.models.recurrent_frames:RecurrentFrames",
+        "recurrent_language_model": (
+            "dlresearch.models.recurrent_language_model:RecurrentLanguageModel"
+        ),
     },
     "optimizer": {
         "sgd": "dlresearch.optim.optimizers:sgd",
@@ -78,6 +95,13 @@ CATALOG: dict[str, dict[str, str]] = {
     "task": {
         "classification": "dlresearch.tasks.classification:Classification",
         "regression": "dlresearch.tasks.regression:Regression",
+        "sequence_classification": (
+            "dlresearch.tasks.sequence_classification:SequenceClassification"
+        ),
+        "polyphonic_music": "dlresearch.tasks.music:PolyphonicMusic",
+        "forecasting": "dlresearch.tasks.forecasting:Forecasting",
+        "language_model": "dlresearch.tasks.language_model:LanguageModel",
+        "translation": "dlresearch.tasks.translation:Translation",
     },
     "view": {
         "flip": "dlresearch.evaluation.views:Flip",
@@ -87,6 +111,10 @@ CATALOG: dict[str, dict[str, str]] = {
         "classification": "dlresearch.evaluation.classification:ClassificationEvaluator",
         "probabilities": "dlresearch.evaluation.probabilities:ProbabilitiesEvaluator",
         "regression": "dlresearch.evaluation.regression:RegressionEvaluator",
+        "polyphonic_music": "dlresearch.evaluation.music:PolyphonicMusicEvaluator",
+        "forecasting": "dlresearch.evaluation.forecasting:ForecastingEvaluator",
+        "language_model": "dlresearch.evaluation.language_model:LanguageModelEvaluator",
+        "translation": "dlresearch.evaluation.translation:TranslationEvaluator",
     },
 }
 

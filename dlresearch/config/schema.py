@@ -49,6 +49,11 @@ class Data(Section):
         " N those of the largest class. 0 is off, 1 makes classes equal, and an epoch longer.",
         at_least=0,
     )
+    buckets: tuple[int, ...] = option(
+        (),
+        "Widths, in tokens, of batches of sequences: a batch has examples of about one length, and"
+        " is cut to the first of these that holds them. Empty leaves all as wide as the source.",
+    )
     prefetch: int = option(2, "Batches prepared ahead of the step that needs them.", at_least=0)
 
 

@@ -12,6 +12,8 @@ PROVIDED = {
     "schedule": {"total_steps", "to_steps"},
     "task": {"make_model", "metadata"},
     "model": {"rngs"},
+    "source": {"vocabularies"},
+    "evaluator": {"references", "vocabularies"},
 }
 
 

@@ -2,8 +2,9 @@
 training, loading, and augmentations on the device."""
 
 from dlresearch.data.augmentations import Augmentation, apply_all, resized
+from dlresearch.data.buckets import BucketedOrder, Buckets
 from dlresearch.data.loader import Stream, evaluation_batches, load_all, stream
-from dlresearch.data.order import EPOCH, EXAMPLE, TrainingOrder
+from dlresearch.data.order import EPOCH, EXAMPLE, SequentialOrder, TrainingOrder
 from dlresearch.data.oversampling import OversampledOrder, Oversampling, labels_of
 from dlresearch.data.source import (
     Arrays,
@@ -13,6 +14,7 @@ from dlresearch.data.source import (
     check_labels,
 )
 from dlresearch.data.transforms import Transform
+from dlresearch.data.vocabulary import Vocabulary, load_vocabulary
 
 __all__ = [
     "EPOCH",
@@ -20,18 +22,23 @@ __all__ = [
     "ArraySource",
     "Arrays",
     "Augmentation",
+    "BucketedOrder",
+    "Buckets",
     "Example",
     "OversampledOrder",
     "Oversampling",
+    "SequentialOrder",
     "Source",
     "Stream",
     "TrainingOrder",
     "Transform",
+    "Vocabulary",
     "apply_all",
     "check_labels",
     "evaluation_batches",
     "labels_of",
     "load_all",
+    "load_vocabulary",
     "resized",
     "stream",
 ]

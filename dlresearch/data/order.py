@@ -75,6 +75,14 @@ class TrainingOrder:
         """How many epochs were over before each example of the step, int32."""
         return (self.positions(step) // self.length).astype(np.int32)
 
+    def width(self, step: int) -> int | None:
+        """To which `cut` cuts the sequences of a step's batch; None is not at all."""
+        return None
+
+    def cut(self, batch: dict[str, Any], width: int | None) -> dict[str, Any]:
+        """A batch, arrays [row, ...] of NumPy or JAX, as wide as it has to be."""
+        return batch
+
     def _permutation(self, epoch: int) -> np.ndarray:
         kept = self._epochs.get(epoch)
         if kept is not None:
@@ -94,6 +102,13 @@ class TrainingOrder:
     def _shuffled(self, rng: np.random.Generator) -> np.ndarray:
         """The examples of an epoch."""
         return rng.permutation(self.length)
+
+
+class SequentialOrder(TrainingOrder):
+    """Every epoch in the order of the source, whose examples go on where others end."""
+
+    def _shuffled(self, rng: np.random.Generator) -> np.ndarray:
+        return np.arange(self.length)
 
 
 def example_rng(seed: int, position: int) -> np.random.Generator:

@@ -68,7 +68,7 @@ class Table(ArraySource):
         file = Path(path).expanduser()
         if task not in _TASKS:
             raise UserError(f"{file}: there is no task {task!r}; {suggest(task, _TASKS)}")
-        frame = _read(file, columns)
+        frame = read_csv(file, columns)
         try:
             roles = _roles(frame, target, numeric, categorical, dict(ordinal or {}))
             labels, classes = _classes(frame, target) if task == "classification" else (None, ())
@@ -107,7 +107,12 @@ class _Roles:
     categorical: tuple[str, ...]
 
 
-def _read(file: Path, columns: Sequence[str] | None) -> pd.DataFrame:
+def read_csv(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The rows of a CSV file, whose first line names the columns unless `columns` does.
+
+    Raises:
+      UserError: it cannot be read, has no rows, or another number of columns.
+    """
     try:
         frame = pd.read_csv(file, header="infer" if columns is None else None)
     except FileNotFoundError:

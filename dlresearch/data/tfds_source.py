@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from dlresearch.data.builders import BUILDERS
 from dlresearch.data.source import Example
 from dlresearch.errors import UserError, suggest
 
@@ -102,10 +103,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _how_to_prepare(dataset: str, root: Path) -> str:
-    return (
-        "pip install 'dlresearch[prepare]' &&"
-        f" python -m dlresearch.data.prepare --dataset={dataset} --data_dir={root}"
-    )
+    command = f"python -m dlresearch.data.prepare --dataset={dataset} --data_dir={root}"
+    if re.split(r"[/:]", dataset)[0] in BUILDERS:
+        return f"{command} --manual_dir=FOLDER"
+    return f"pip install 'dlresearch[prepare]' && {command}"
 
 
 def _builder(dataset: str, root: Path) -> Any:
@@ -121,7 +122,7 @@ def _builder(dataset: str, root: Path) -> Any:
     except tfds.core.DatasetNotFoundError:
         pass
     present = [f.name for f in root.iterdir() if f.is_dir()] if root.is_dir() else []
-    known = {*tfds.list_builders(with_community_datasets=False), *present}
+    known = {*tfds.list_builders(with_community_datasets=False), *BUILDERS, *present}
     if name not in known:
         raise UserError(f"TFDS has no data set {name!r}; {suggest(name, known)}")
     if not root.is_dir():

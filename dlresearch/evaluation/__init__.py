@@ -2,19 +2,25 @@
 
 from dlresearch.evaluation.classification import ClassificationEvaluator
 from dlresearch.evaluation.evaluator import Evaluator, Finding, Gathered, Predict, Summed
+from dlresearch.evaluation.forecasting import ForecastingEvaluator
+from dlresearch.evaluation.music import PolyphonicMusicEvaluator
 from dlresearch.evaluation.probabilities import ProbabilitiesEvaluator
 from dlresearch.evaluation.regression import RegressionEvaluator
+from dlresearch.evaluation.translation import TranslationEvaluator
 from dlresearch.evaluation.views import OverViews, Views
 
 __all__ = [
     "ClassificationEvaluator",
     "Evaluator",
     "Finding",
+    "ForecastingEvaluator",
     "Gathered",
     "OverViews",
+    "PolyphonicMusicEvaluator",
     "Predict",
     "ProbabilitiesEvaluator",
     "RegressionEvaluator",
     "Summed",
+    "TranslationEvaluator",
     "Views",
 ]

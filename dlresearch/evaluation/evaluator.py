@@ -40,7 +40,7 @@ class _Compiled:
     """A function of predictions and batch that runs on the device, compiled once."""
 
     def __init__(self) -> None:
-        self._compiled: dict[Predict, Callable[[Variables, Batch], PyTree]] = {}
+        self._compiled: dict[Any, Callable[[Variables, Batch], PyTree]] = {}
 
     def _call(
         self,
@@ -50,7 +50,9 @@ class _Compiled:
         batch: Batch,
     ) -> PyTree:
         """`of(predict(variables, batch), batch)`, whole on every device."""
-        if predict not in self._compiled:
+        # Sequences may be wider in another batch.
+        shapes = tuple(values.shape for values in jax.tree.leaves(batch))
+        if (predict, shapes) not in self._compiled:
 
             def step(variables: Variables, batch: Batch) -> PyTree:
                 return of(predict(variables, batch), batch)
@@ -59,8 +61,8 @@ class _Compiled:
             mesh = getattr(getattr(batch["mask"], "sharding", None), "mesh", None)
             whole = None if mesh is None else replicated(mesh)
             lowered = jax.jit(step, out_shardings=whole).lower(variables, batch)
-            self._compiled[predict] = preemption.interruptible(lowered.compile)
-        return self._compiled[predict](variables, batch)
+            self._compiled[predict, shapes] = preemption.interruptible(lowered.compile)
+        return self._compiled[predict, shapes](variables, batch)
 
 
 class Summed(_Compiled, ABC):
@@ -88,6 +90,10 @@ class Summed(_Compiled, ABC):
         for batch in batches:
             preemption.check()
             pending.append(self._call(self.update, predict, variables, batch))
+        return self._total(pending)
+
+    def _total(self, pending: list[PyTree]) -> Mapping[str, Finding]:
+        """What `finish` makes of the sums of all batches."""
         sums = jax.device_get(pending)
         totals = jax.tree.map(lambda *parts: np.sum(np.asarray(parts, np.float64), axis=0), *sums)
         return _findings(self.finish(totals))

@@ -35,13 +35,15 @@ class Model(Protocol):
         self,
         params: Tree,
         state: Tree,
-        *inputs: Array,
+        *inputs: Any,
         train: bool,
         key: Key[Array, ""] | None = None,
+        method: str = "__call__",
     ) -> tuple[Any, Tree]:
         """`(outputs, new_state)`; `new_state` is `state` unless `train`.
 
         `key` feeds dropout and all else that is random; a model without such parts needs none.
+        `method` is that of the module to call, such as one step of a decoder.
         """
         ...
 
@@ -49,10 +51,10 @@ class Model(Protocol):
 def functional(constructor: Callable[..., Any], /, **arguments: Any) -> Model:
     """The module that `constructor(**arguments)` makes, as a `Model`.
 
-    A constructor with a parameter `rngs` is given an `nnx.Rngs` there. The `train` flag reaches a
-    module's `__call__` where it has a parameter of that name; NNX modules are also put in
-    `train()` or `eval()` mode. Raises UserError where the result is neither a Linen nor an NNX
-    module, or is an NNX module made without `rngs`.
+    A constructor with a parameter `rngs` is given an `nnx.Rngs` there. The `train` flag reaches the
+    method that is called, `__call__` or another, where it has a parameter of that name; NNX modules
+    are also put in `train()` or `eval()` mode. Raises UserError where the result is neither a Linen
+    nor an NNX module, or is an NNX module made without `rngs`.
     """
     if "rngs" not in _parameters(constructor):
         module = constructor(**arguments)
@@ -77,7 +79,7 @@ def functional(constructor: Callable[..., Any], /, **arguments: Any) -> Model:
         module.train()
         train, params, randomness, state = nnx.split(module, nnx.Param, nnx.RngState, ...)
         _refuse_hidden_arrays(train, type(module).__name__)
-        made.append(_Graphs(train, evaluate, "train" in _parameters(type(module).__call__)))
+        made.append(_Graphs(train, evaluate))
         return nnx.to_pure_dict(params), nnx.to_pure_dict(randomness), nnx.to_pure_dict(state)
 
     shapes = jax.eval_shape(trace)  # no array is made to learn the structure
@@ -92,7 +94,7 @@ def _linen(constructor: Callable[..., Any], module: Any) -> "LinenModel":
             f"{getattr(constructor, '__name__', constructor)} makes a {type(module).__name__}; "
             "a model is a flax.linen or flax.nnx module"
         )
-    return LinenModel(module, "train" in _parameters(type(module).__call__))
+    return LinenModel(module)
 
 
 def _refuse_hidden_arrays(graph: nnx.GraphDef, name: str) -> None:
@@ -103,6 +105,14 @@ def _refuse_hidden_arrays(graph: nnx.GraphDef, name: str) -> None:
                 f"{name}: attribute {attribute!r} is a bare JAX array; make it an nnx.Variable, "
                 "nnx.data(...) or a NumPy array"
             )
+
+
+def _train_flag(module: linen.Module | nnx.Module, method: str, train: bool) -> dict[str, Any]:
+    """`train` as an argument of a method, where it has a parameter of that name."""
+    called = getattr(type(module), method, None)
+    if called is None:
+        raise UserError(f"{type(module).__name__} has no method {method!r}, which the task calls")
+    return {"train": train} if "train" in _parameters(called) else {}
 
 
 def _parameters(call: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
@@ -120,13 +130,14 @@ class LinenModel:
     """
 
     module: linen.Module
-    takes_train: bool
 
     def init(self, key: Key[Array, ""], *inputs: Array) -> tuple[Tree, Tree]:
         params_key, streams_key = jax.random.split(key)
         # Training mode, so that parts that exist only in training get their parameters too.
         variables = self.module.init(
-            {"params": params_key, **self._streams(streams_key)}, *inputs, **self._flag(True)
+            {"params": params_key, **self._streams(streams_key)},
+            *inputs,
+            **_train_flag(self.module, "__call__", True),
         )
         state = dict(unfreeze(linen.meta.unbox(variables)))
         params = state.pop("params", {})
@@ -136,16 +147,17 @@ class LinenModel:
         self,
         params: Tree,
         state: Tree,
-        *inputs: Array,
+        *inputs: Any,
         train: bool,
         key: Key[Array, ""] | None = None,
+        method: str = "__call__",
     ) -> tuple[Any, Tree]:
         rngs = None if key is None else self._streams(key)
-        variables, flag = {"params": params, **state}, self._flag(train)
+        variables, flag = {"params": params, **state}, _train_flag(self.module, method, train)
         changes = list(state) if train else []
         try:
             outputs, new_state = self.module.apply(
-                variables, *inputs, rngs=rngs, mutable=changes, **flag
+                variables, *inputs, rngs=rngs, mutable=changes, method=method, **flag
             )
         except ScopeParamShapeError as error:
             shapes = ", ".join(str(list(each.shape)) for each in inputs)
@@ -154,9 +166,6 @@ class LinenModel:
                 f" shape ({str(error).split(' (https')[0]})"
             ) from error
         return outputs, {**state, **new_state}
-
-    def _flag(self, train: bool) -> dict[str, Any]:
-        return {"train": train} if self.takes_train else {}
 
     def _streams(self, key: Key[Array, ""]) -> dict[str, Key[Array, ""]]:
         names = getattr(self.module, "rng_streams", ("dropout",))
@@ -169,7 +178,6 @@ class _Graphs:
 
     train: nnx.GraphDef
     evaluate: nnx.GraphDef
-    takes_train: bool
 
 
 @dataclass(frozen=True)
@@ -195,9 +203,10 @@ class NNXModel:
         self,
         params: Tree,
         state: Tree,
-        *inputs: Array,
+        *inputs: Any,
         train: bool,
         key: Key[Array, ""] | None = None,
+        method: str = "__call__",
     ) -> tuple[Any, Tree]:
         if train and self.randomness and key is None:
             raise ValueError("this model is random in training: apply needs a key")
@@ -207,7 +216,8 @@ class NNXModel:
             _reseeded(self.randomness, jax.random.key(0) if key is None else key),
             _like(self.state, state),
         )
-        outputs = module(*inputs, **({"train": train} if self.graphs.takes_train else {}))
+        flag = _train_flag(module, method, train)
+        outputs = getattr(module, method)(*inputs, **flag)
         if not (train and state):
             return outputs, state
         new_state = nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState)))

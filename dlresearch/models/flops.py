@@ -43,6 +43,8 @@ def _count_equation(equation: Any) -> int:
         return _dot(equation)
     if name == "conv_general_dilated":
         return _convolution(equation)
+    if name in ("rnn_fwd", "rnn_bwd"):
+        return _cudnn_lstm(equation)
     if name == "scan":
         return params["length"] * _count(params["jaxpr"].jaxpr)
     if name == "cond":
@@ -66,6 +68,16 @@ def _dot(equation: Any) -> int:
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
     return 2 * prod(equation.outvars[0].aval.shape) * prod(left[axis] for axis in contracted)
+
+
+def _cudnn_lstm(equation: Any) -> int:
+    """Of `jax.experimental.rnn.lstm`: each weight once for each step, in the gradient twice."""
+    params = equation.params
+    batch, steps, _ = equation.invars[0].aval.shape  # the inputs, or the gradient of the outputs
+    width, directions = params["hidden_size"], 2 if params["bidirectional"] else 1
+    features = params["input_size"] + (params["num_layers"] - 1) * directions * width
+    weights = 4 * width * directions * (features + params["num_layers"] * width)
+    return (2 if equation.primitive.name == "rnn_fwd" else 4) * batch * steps * weights
 
 
 def _convolution(equation: Any) -> int:

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 TEMPERATURE = 10_000.0
 """Ratio of the longest to the shortest wave length, as in Vaswani et al. 2017, section 3.5."""
@@ -25,6 +25,16 @@ def sincos_2d(height: int, width: int, features: int) -> Float[Array, "1 height*
         for wave in (jnp.sin, jnp.cos)
     ]
     return jnp.concatenate(waves, axis=1)[None]
+
+
+def sinusoids(positions: Int[Array, "*rest"], features: int) -> Float[Array, "*rest features"]:
+    """Sines, then cosines, of positions in a sequence, with frequencies from 1 to 1 / TEMPERATURE
+    in geometric steps (Vaswani et al. 2017, section 3.5, which has the two of a frequency side by
+    side). `features` divides by 2.
+    """
+    frequencies = TEMPERATURE ** -(jnp.arange(features // 2) / max(features // 2 - 1, 1))
+    angles = positions[..., None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
 class LearnedPositions(nn.Module):

@@ -43,14 +43,15 @@ class KeepProducts:
         self,
         params: Tree,
         state: Tree,
-        *inputs: Array,
+        *inputs: Any,
         train: bool,
         key: Key[Array, ""] | None = None,
+        method: str = "__call__",
     ) -> tuple[Any, Tree]:
         def call(
             params: Tree, state: Tree, key: Key[Array, ""] | None, *inputs: Array
         ) -> tuple[Any, Tree]:
-            return self.model.apply(params, state, *inputs, train=train, key=key)
+            return self.model.apply(params, state, *inputs, train=train, key=key, method=method)
 
         run = _in_pieces if train else lambda call, *arguments: call(*arguments)
         return run(call, params, state, key, *inputs)

@@ -33,7 +33,7 @@ class Classification(Supervised):
     Args:
       make_model: from the trainer; the model gets `num_outputs`, the number of classes.
       metadata: of the training source, from the trainer.
-      inputs: key of the batch that the model reads.
+      inputs: key of the batch that the model reads, or several keys of what it reads in this order.
       labels: key of the labels: integers [batch], or floating shares [batch, classes].
       num_classes: None takes what the training source says.
       label_smoothing: weight of the uniform distribution in the target (Szegedy et al. 2016,
@@ -57,7 +57,7 @@ class Classification(Supervised):
         self,
         make_model: MakeModel,
         metadata: Mapping[str, Any],
-        inputs: str = "image",
+        inputs: str | tuple[str, ...] = "image",
         labels: str = "label",
         num_classes: int | None = None,
         label_smoothing: float = 0.0,

@@ -1,4 +1,4 @@
-"""What all supervised tasks share: one player, one model, one key of the batch that goes in."""
+"""What all supervised tasks share: one player, one model, the keys of the batch that go in."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,11 +15,14 @@ PLAYER = "model"
 
 
 class Supervised(Task):
-    """A model that maps `batch[inputs]` to outputs, trained by the mean of a loss an example."""
+    """A model that maps `batch[inputs]` to outputs, trained by the mean of a loss an example.
 
-    def __init__(self, model: Model, inputs: str):
+    `inputs` is a key of the batch, or several: the model then reads them in this order.
+    """
+
+    def __init__(self, model: Model, inputs: str | tuple[str, ...]):
         self.model = model
-        self.inputs = inputs
+        self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
 
     @abstractmethod
     def losses(
@@ -32,12 +35,12 @@ class Supervised(Task):
         return (Player(PLAYER, self._loss),)
 
     def init(self, key: Key[Array, ""], batch: Batch) -> Variables:
-        params, state = self.model.init(key, self._input(batch))
+        params, state = self.model.init(key, *self._read(batch))
         return Variables(params={PLAYER: params}, state={PLAYER: state})
 
     def predict(self, variables: Variables, batch: Batch) -> Any:
         outputs, _ = self.model.apply(
-            variables.params[PLAYER], variables.state[PLAYER], self._input(batch), train=False
+            variables.params[PLAYER], variables.state[PLAYER], *self._read(batch), train=False
         )
         return outputs
 
@@ -45,15 +48,15 @@ class Supervised(Task):
         self, params: PyTree, variables: Variables, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], tuple[dict[str, PyTree], Metrics]]:
         outputs, state = self.model.apply(
-            params, variables.state[PLAYER], self._input(batch), train=True, key=key
+            params, variables.state[PLAYER], *self._read(batch), train=True, key=key
         )
         losses, metrics = self.losses(outputs, batch)
         means = {name: jnp.mean(values) for name, values in metrics.items()}
         loss = jnp.mean(losses)
         return loss, ({**variables.state, PLAYER: state}, {"loss": loss, **means})
 
-    def _input(self, batch: Batch) -> Array:
-        return require(batch, self.inputs, "config.task.inputs")
+    def _read(self, batch: Batch) -> tuple[Array, ...]:
+        return tuple(require(batch, name, "config.task.inputs") for name in self.inputs)
 
 
 def require(batch: Batch, name: str, path: str) -> Array:

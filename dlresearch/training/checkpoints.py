@@ -21,11 +21,11 @@ from orbax.checkpoint import checkpoint_managers
 
 from dlresearch.errors import Failure, UserError, one_line
 from dlresearch.parallel import from_first, gather
+from dlresearch.patterns import path_of
 from dlresearch.training.arrays import (
     Spec,
     check_same_arrays,
     leaves_by_path,
-    nested,
     spec_of,
 )
 from dlresearch.training.checksums import array_checksum, text_checksum
@@ -186,7 +186,7 @@ class Checkpoints:
           DamagedCheckpoint: they cannot be read, or a checksum differs.
         """
         body = _together(lambda: self._description(step))
-        found = leaves_by_path(_together(lambda: self._part_of_state(step, wanted)))
+        found = _together(lambda: self._part_of_state(step, wanted))
         self._compare(found, body)
         return found
 
@@ -227,15 +227,18 @@ class Checkpoints:
         args = ocp.args.StandardRestore(abstract_state)
         return jax.block_until_ready(handler.restore(self._part(step, _STATE), args=args))
 
-    def _part_of_state(self, step: int, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
-        item = nested(wanted)
-        args = ocp.args.PyTreeRestore(
-            item=item,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-            partial_restore=True,
+    def _part_of_state(
+        self, step: int, wanted: Mapping[str, jax.ShapeDtypeStruct]
+    ) -> dict[str, Array]:
+        handler, where = ocp.PyTreeCheckpointHandler(), self._part(step, _STATE)
+        item = jax.tree_util.tree_map_with_path(
+            lambda path, _: wanted.get(path_of(path), ocp.PLACEHOLDER), handler.metadata(where).tree
         )
-        handler = ocp.PyTreeCheckpointHandler()
-        return jax.block_until_ready(handler.restore(self._part(step, _STATE), args=args))
+        args = ocp.args.PyTreeRestore(
+            item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item)
+        )
+        found = leaves_by_path(handler.restore(where, args=args))
+        return jax.block_until_ready({path: found[path] for path in wanted})
 
     def _description(self, step: int) -> dict[str, Any]:
         description = ocp.JsonCheckpointHandler().restore(self._part(step, _DESCRIPTION))

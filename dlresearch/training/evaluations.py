@@ -6,15 +6,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
 
 from dlresearch.config import Duration, Experiment, build
-from dlresearch.data import evaluation_batches, load_all
+from dlresearch.data import Buckets, evaluation_batches, load_all
 from dlresearch.errors import UserError, located, suggest
 from dlresearch.evaluation import Evaluator, Finding, OverViews, Predict, Views
 from dlresearch.parallel import check_batch_size, process_rows, put_batch
 from dlresearch.tasks import Batch, Task, Variables
 from dlresearch.training.every import Every
+
+# Of a source, what an evaluator may ask for.
+_KNOWN = ("class_names", "vocabularies", "characters_per_token", "scale")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Evaluation:
     resident: bool
     views: Views | None = None
     best: str | None = None
+    buckets: Buckets | None = None
     _kept: list[Batch] = field(default_factory=list)
 
     def due(self, step: int, total: int) -> bool:
@@ -86,8 +91,14 @@ class Evaluation:
         rows = process_rows(self.mesh, self.batch_size)
         examples = load_all(self.source, self.transforms) if self.resident else self.source
         transforms = () if self.resident else self.transforms
-        kept = []
-        for batch in evaluation_batches(examples, transforms, self.batch_size, rows):
+        kept, places = [], np.arange(len(self.source))
+        batches = evaluation_batches(examples, transforms, self.batch_size, rows)
+        for number, batch in enumerate(batches):
+            if self.buckets is not None:
+                # Those of all processes, so that they agree.
+                first = number * self.batch_size
+                width = self.buckets.width(places[first : first + self.batch_size])
+                batch = self.buckets.trim(batch, width)
             self.task.check(batch)
             on_device = put_batch(self.mesh, batch)
             if self.resident:
@@ -120,8 +131,9 @@ def make_evaluations(
     transforms: tuple[Any, ...],
     every: Callable[[Duration], Every],
     task: Task,
+    vocabularies: Mapping[str, Any] | None,
 ) -> dict[str, Evaluation]:
-    """The evaluations of a config, by name."""
+    """The evaluations of a config, by name; `vocabularies` are those of the training source."""
     best = experiment.checkpoint.best
     if best is not None and best.split("/")[0] not in experiment.evaluators:
         raise UserError(
@@ -131,11 +143,13 @@ def make_evaluations(
     evaluations = {}
     for name, options in experiment.evaluators.items():
         path = f"config.evaluators.{name}"
-        source: Any = build(options.source, "source", f"{path}.source")
+        source: Any = build(options.source, "source", f"{path}.source", vocabularies=vocabularies)
         if len(source) == 0:
             raise UserError(f"{path}.source: it has no examples")
         metadata = getattr(source, "metadata", {})
-        known = {key: metadata[key] for key in ("class_names",) if key in metadata}
+        known = {key: metadata[key] for key in _KNOWN if key in metadata}
+        if hasattr(source, "references"):
+            known["references"] = source.references
         evaluations[name] = Evaluation(
             name=name,
             evaluator=build(options, "evaluator", path, **known),
@@ -153,10 +167,25 @@ def make_evaluations(
             at_start=options.at_start,
             resident=experiment.data.placement == "resident",
             views=None if options.views is None else build(options.views, "view", f"{path}.views"),
+            buckets=_buckets(experiment, source, path),
             best=best if best is not None and best.split("/")[0] == name else None,
         )
         check_batch_size(mesh, evaluations[name].batch_size, f"{path}.batch_size")
+        streams = metadata.get("streams")
+        if streams is not None and streams != evaluations[name].batch_size:
+            raise UserError(
+                f"{path}.source.streams: {streams}, and a batch has"
+                f" {evaluations[name].batch_size} examples, one of each stream; make them equal"
+            )
     return evaluations
+
+
+def _buckets(experiment: Experiment, source: Any, path: str) -> Buckets | None:
+    widths = experiment.data.buckets
+    if not widths or not getattr(source, "metadata", {}).get("sequences"):
+        return None
+    with located(f"{path}.source"):
+        return Buckets(source, widths)
 
 
 def best_score(

@@ -71,9 +71,9 @@ class Feed:
             workers=self._workers,
             prefetch=self._prefetch,
         )
-        self._batches, self._stop = batches, batches.close
+        self._batches, self._stop = self._as_wide_as_needed(batches, step), batches.close
         if self._visits:
-            pairs = zip(batches, self._places(step), strict=False)  # neither ends
+            pairs = zip(self._batches, self._places(step), strict=False)  # neither ends
             self._batches = ({**batch, **places} for batch, places in pairs)
 
     def peek(self) -> Any:
@@ -101,8 +101,10 @@ class Feed:
             return taken  # the jitted call itself is the cheapest way to the device
         return put_batch(self._mesh, taken, leading=int(steps > 1))
 
-    def pick(self, resident: dict[str, Array], taken: Any) -> dict[str, Array]:
-        """The batch, inside the jitted step."""
+    def pick(
+        self, resident: dict[str, Array], taken: Any, width: int | None = None
+    ) -> dict[str, Array]:
+        """The batch, inside the jitted step, with sequences of a width."""
         if not self._is_resident:
             return taken
         sharding = batch_sharding(self._mesh)
@@ -110,12 +112,19 @@ class Feed:
             name: jax.lax.with_sharding_constraint(values[taken[EXAMPLE]], sharding)
             for name, values in resident.items()
         }
+        batch = self._order.cut(batch, width)
         return {**batch, **taken} if self._visits else batch
 
     def close(self) -> None:
         """Stop the host's workers."""
         self._stop()
         self._batches, self._stop = None, lambda: None
+
+    def _as_wide_as_needed(
+        self, batches: Iterator[dict[str, np.ndarray]], step: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        for number, batch in enumerate(batches, start=step):
+            yield self._order.cut(batch, self._order.width(number))
 
     def _places(self, step: int) -> Iterator[dict[str, np.ndarray]]:
         """Which examples this process's rows of every step are, from one on."""

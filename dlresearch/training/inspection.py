@@ -33,6 +33,7 @@ def inspect(setup: Setup) -> Iterator[str]:
         f"{len(setup.source):,} training examples, {schedule.total:,} steps of"
         f" {setup.examples_per_step:,}, {schedule.epoch:,.1f} steps an epoch"
     )
+    yield from setup.notes
     for name, evaluation in setup.evaluations.items():
         yield (
             f"{len(evaluation.source):,} examples in evaluator {name!r}, every"

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,6 +28,7 @@ from dlresearch.training.result import Result, content
 from dlresearch.training.setup import Setup
 from dlresearch.training.stages import Stage, stage_at
 from dlresearch.training.state import Recorded, TrainState
+from dlresearch.training.vocabularies import keep_vocabularies
 from dlresearch.training.workdir import (
     Workdir,
     check_same_config,
@@ -52,6 +54,7 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
     check_same_config(setup.experiment, workdir, accept_changed_config)
     run = _Run(setup, workdir)
     if jax.process_index() == 0:  # now that the folder is known to fit, and not before
+        keep_vocabularies(workdir.vocabularies, setup.metadata)
         write_json(workdir.config, to_dict(setup.experiment))
         write_json(workdir.environment, environment({"seed": setup.experiment.seed}))
         workdir.result.unlink(missing_ok=True)  # of an earlier execution
@@ -102,7 +105,7 @@ class _Run:
             write=jax.process_index() == 0,
         )
         self.steps_per_call = setup.steps_per_call
-        self.calls: dict[tuple[int, int], Callable[..., Any]] = {}
+        self.calls: dict[tuple[int, int, int | None], Callable[..., Any]] = {}
         self.progress = Progress(self.schedule.total, setup.examples_per_step)
         # (step, what was recorded up to it): fetched when the next one is due, not before.
         self.pending: tuple[int, Recorded] | None = None
@@ -111,6 +114,8 @@ class _Run:
     def to_the_end(self) -> str:
         """All remaining steps; returns the status."""
         total = self.schedule.total
+        for note in self.setup.notes:
+            say(note)
         if not self.begun:
             self._say_what_is_loaded()  # before anything slow: it may not fit
             self.feed = self._open_feed()
@@ -128,8 +133,9 @@ class _Run:
             steps = self._steps_of_next_call()
             taken = self.feed.take(steps)
             stage = stage_at(self.setup.stages, self.step)
-            call = self.calls.get((steps, stage.start))
-            call = call or self._compile(steps, stage, self.feed, taken)
+            width = self.setup.order.width(self.step)
+            call = self.calls.get((steps, stage.start, width))
+            call = call or self._compile(steps, stage, width, self.feed, taken)
             self.state, recorded = call(self.state, self.feed.resident, taken)
             self.step += steps
             self.doing = "training"
@@ -262,17 +268,25 @@ class _Run:
         repeating += [evaluation.every for evaluation in self.setup.evaluations.values()]
         changes = [stage.start for stage in self.setup.stages if stage.start > self.step]
         next_due = min([every.next(self.step) for every in repeating] + changes)
-        return several if self.step + several <= min(next_due, self.schedule.total) else 1
+        if self.step + several > min(next_due, self.schedule.total):
+            return 1
+        width = self.setup.order.width
+        alike = {width(step) for step in range(self.step, self.step + several)}
+        return several if len(alike) == 1 else 1
 
-    def _compile(self, steps: int, stage: Stage, feed: Feed, taken: Any) -> Callable[..., Any]:
+    def _compile(
+        self, steps: int, stage: Stage, width: int | None, feed: Feed, taken: Any
+    ) -> Callable[..., Any]:
         began = time.perf_counter()
         self.doing = "compilation"
-        say(f"compiling {'a step' if steps == 1 else f'{steps} steps in one call'} ...")
-        call = jit_call(stage.step, feed.pick, steps, self.setup.abstract_state)
+        what = "a step" if steps == 1 else f"{steps} steps in one call"
+        say(f"compiling {what}{'' if width is None else f' for {width} tokens'} ...")
+        pick = partial(feed.pick, width=width)
+        call = jit_call(stage.step, pick, steps, self.setup.abstract_state)
         traced = call.trace(self.state, feed.resident, taken)
         self.progress.flops_per_step = jaxpr_flops(traced.jaxpr) / steps
         compiled = preemption.interruptible(traced.lower().compile)
-        self.calls[steps, stage.start] = compiled
+        self.calls[steps, stage.start, width] = compiled
         seconds = time.perf_counter() - began
         say(f"compiled in {seconds:.1f} s")
         self.progress.pause(seconds)

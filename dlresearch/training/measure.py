@@ -3,12 +3,15 @@
 import time
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
+from dlresearch.data import BucketedOrder
 from dlresearch.models import jaxpr_flops
 from dlresearch.training.call import jit_call
 from dlresearch.training.console import peak_flops, with_prefix
@@ -26,55 +29,46 @@ def measure(setup: Setup, calls: int) -> dict[str, float]:
     in bfloat16, or, where none is known, as on CPU, against the best float32 matrix product here
     (`matmul_teraflops`).
     """
-    feed, steps = setup.make_feed(), setup.steps_per_call
-    feed.start(0)
-    state, taken = setup.initial_state(feed), feed.take(steps)
-    began = time.perf_counter()
-    traced = jit_call(setup.step, feed.pick, steps, setup.abstract_state).trace(
-        state, feed.resident, taken
-    )
-    call = traced.lower().compile()
-    compiled = time.perf_counter() - began
-    state, _ = jax.block_until_ready(call(state, feed.resident, taken))  # the first one warms up
-
+    caller = _Caller(setup)
+    steps = caller.steps
     single, dispatch = [], []
     for _ in range(calls):
-        taken = jax.block_until_ready(feed.take(steps))
+        taken = jax.block_until_ready(caller.take())
         began = time.perf_counter()
-        state, recorded = call(state, feed.resident, taken)
+        caller.call(taken)
         dispatch.append(time.perf_counter() - began)
-        jax.block_until_ready(state)
+        jax.block_until_ready(caller.state)
         single.append((time.perf_counter() - began) / steps)
 
-    feed.waiting = 0.0
+    caller.restart()  # the same steps again: all of their programs are there
     ahead: deque[Any] = deque()
     began = time.perf_counter()
     for _ in range(calls):
-        state, recorded = call(state, feed.resident, feed.take(steps))
-        ahead.append(recorded.finite_steps)
+        ahead.append(caller.call(caller.take()))
         if len(ahead) > CALLS_AHEAD:
             ahead.popleft().block_until_ready()
-    jax.block_until_ready(state)
+    jax.block_until_ready(caller.state)
     elapsed = time.perf_counter() - began
-    feed.close()
+    caller.feed.close()
 
-    flops = jaxpr_flops(traced.jaxpr) / steps
+    flops = caller.flops / (calls * steps)
     per_second = flops * calls * steps / elapsed
     figures = {
-        "compile_seconds": compiled,
+        "compile_seconds": caller.seconds_compiling,
         "steps_per_call": float(steps),
         "step_milliseconds_median": 1e3 * float(np.median(single)),
         "step_milliseconds_10th_percentile": 1e3 * float(np.percentile(single, 10)),
         "step_milliseconds_90th_percentile": 1e3 * float(np.percentile(single, 90)),
         "examples_per_second": calls * steps * setup.examples_per_step / elapsed,
-        "waiting_for_data": feed.waiting / elapsed,
+        "waiting_for_data": caller.feed.waiting / elapsed,
         "dispatch_microseconds_median": 1e6 * float(np.median(dispatch)),
         "step_gigaflops": flops / 1e9,
         "teraflops": per_second / 1e12,
         "peak_memory_gib": peak_bytes() / 2**30,
     }
-    if (estimate := estimated_bytes(call)) is not None:
-        figures["estimated_memory_gib"] = estimate / 2**30
+    estimates = [estimated_bytes(program) for program, _ in caller.programs.values()]
+    if known := [estimate for estimate in estimates if estimate is not None]:
+        figures["estimated_memory_gib"] = max(known) / 2**30
     peaks = [peak_flops(device.device_kind) for device in jax.devices()]
     if all(peaks):
         peak = float(sum(p for p in peaks if p))
@@ -82,6 +76,55 @@ def measure(setup: Setup, calls: int) -> dict[str, float]:
         peak = _matmul_flops()
         figures["matmul_teraflops"] = peak / 1e12
     return {**figures, "utilisation": per_second / peak}
+
+
+class _Caller:
+    """Calls of the compiled step, one after the other.
+
+    Attributes:
+      programs: by the width of the batch, with the FLOPs of a step; each made its first call before
+        any that counts.
+      flops: of the calls since the start or `restart`.
+    """
+
+    def __init__(self, setup: Setup):
+        self.setup, self.feed = setup, setup.make_feed()
+        # In buckets, neighbours differ in width.
+        bucketed = isinstance(setup.order, BucketedOrder)
+        self.steps = 1 if bucketed else setup.steps_per_call
+        self.programs: dict[int | None, tuple[Any, float]] = {}
+        self.seconds_compiling = 0.0
+        self.restart()
+        self.state = setup.initial_state(self.feed)
+
+    def restart(self) -> None:
+        self.feed.start(0)
+        self.feed.waiting = self.flops = 0.0
+        self._step, self._width = 0, None
+
+    def take(self) -> Any:
+        """What the next call reads; those before it that needed a new program are made here."""
+        while True:
+            self._width = self.setup.order.width(self._step)
+            taken = self.feed.take(self.steps)
+            self._step += self.steps
+            if self._width in self.programs:
+                return taken
+            began = time.perf_counter()
+            pick = partial(self.feed.pick, width=self._width)
+            call = jit_call(self.setup.step, pick, self.steps, self.setup.abstract_state)
+            traced = call.trace(self.state, self.feed.resident, taken)
+            flops = jaxpr_flops(traced.jaxpr) / self.steps
+            self.programs[self._width] = traced.lower().compile(), flops
+            self.seconds_compiling += time.perf_counter() - began
+            self.call(taken)
+            jax.block_until_ready(self.state)
+
+    def call(self, taken: Any) -> Array:
+        program, flops = self.programs[self._width]
+        self.flops += flops * self.steps
+        self.state, recorded = program(self.state, self.feed.resident, taken)
+        return recorded.finite_steps
 
 
 def report(figures: Mapping[str, float]) -> str:

@@ -51,9 +51,10 @@ class _LocatedModel:
         self,
         params: Any,
         state: Any,
-        *inputs: Array,
+        *inputs: Any,
         train: bool,
         key: Key[Array, ""] | None = None,
+        method: str = "__call__",
     ) -> tuple[Any, Any]:
         with located(self.path):
-            return self.model.apply(params, state, *inputs, train=train, key=key)
+            return self.model.apply(params, state, *inputs, train=train, key=key, method=method)

@@ -14,9 +14,8 @@ from dlresearch.config import Component, Experiment, build
 from dlresearch.data import (
     EPOCH,
     EXAMPLE,
-    OversampledOrder,
+    BucketedOrder,
     Oversampling,
-    TrainingOrder,
     apply_all,
     evaluation_batches,
     labels_of,
@@ -30,6 +29,7 @@ from dlresearch.training.evaluations import Evaluation, make_evaluations
 from dlresearch.training.feed import Feed
 from dlresearch.training.layout import Layout, mesh_of
 from dlresearch.training.models import MakeModel
+from dlresearch.training.orders import make_order
 from dlresearch.training.schedule import Schedule
 from dlresearch.training.stages import Sizes, Stage, at_size
 from dlresearch.training.start_from import Loading, plan_loading
@@ -89,11 +89,8 @@ class Setup:
             experiment.batch_size // experiment.accumulate,
             "config.batch_size / config.accumulate",
         )
-        seed_and_step = experiment.seed, self.examples_per_step
-        self.order = (
-            TrainingOrder(len(self.source), *seed_and_step)
-            if oversampling is None
-            else OversampledOrder(oversampling, *seed_and_step)
+        self.order = make_order(
+            experiment, self.source, self.metadata, self.examples_per_step, oversampling
         )
         self.schedule = Schedule.of(experiment, self.order.steps_per_epoch, self.examples_per_step)
         self._sizes = Sizes.of(data.resolution, self.schedule.to_steps)
@@ -109,7 +106,12 @@ class Setup:
             Stage(start, step) for (start, _), (_, step) in zip(sizes, made, strict=True)
         )
         self.evaluations: dict[str, Evaluation] = make_evaluations(
-            experiment, self.mesh, self.transforms, self.schedule.every, self.task
+            experiment,
+            self.mesh,
+            self.transforms,
+            self.schedule.every,
+            self.task,
+            self.metadata.get("vocabularies"),
         )
 
     # --- what the verbs use ---------------------------------------------------------------------
@@ -206,6 +208,17 @@ class Setup:
         counts = oversampling.class_counts(self.metadata.get("num_classes"))
         self.metadata = {**self.metadata, "class_counts": counts}
         return oversampling
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Lines a user should see: of the source, and of what buckets do."""
+        notes = tuple(self.metadata.get("notes", ()))
+        if isinstance(self.order, BucketedOrder):
+            share, whole = self.order.padding()
+            notes += (
+                f"padding: {share:.1%} of the tokens in batches, {whole:.1%} without buckets",
+            )
+        return notes
 
     def _evaluation_average(self) -> dict[str, Average]:
         options = self.experiment.average

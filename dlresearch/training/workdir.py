@@ -75,6 +75,10 @@ class Workdir:
         return self.path / "checkpoints"
 
     @property
+    def vocabularies(self) -> Path:
+        return self.path / "vocabularies"
+
+    @property
     def artifacts(self) -> Path:
         return self.path / "artifacts"
 

@@ -27,6 +27,12 @@ def folder(tmp_path_factory):
     (folder / "houses.csv").write_text("\n".join(["price,rooms,place", *rows]))
     rows = [f"{'ill' if i % 2 else 'well'},{i}" for i in range(20)]
     (folder / "patients.csv").write_text("\n".join(["diagnosis,age", *rows]))
+    (folder / "ptb.train.txt").write_text(" no it was <unk> \n" * 20)
+    # Of words without meaning, so that there are enough subwords.
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z") + 1, (1500, 3, 8))
+    lines = [" ".join(bytes(word.tolist()).decode() for word in line) for line in letters]
+    for name in ("train.de", "train.en"):
+        (folder / name).write_text("\n".join(lines))
     return folder
 
 

@@ -3,6 +3,7 @@ examples.
 """
 
 import gzip
+import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from small_runs import assert_same_run, run
 from dlresearch.config import component, load
 
 ROOT = Path(__file__).parents[2]
+TINY_TRANSLATION = [
+    ("model.width", "8"),
+    ("data.source.vocabulary_size", "30"),
+    ("data.buckets", "64"),
+    ("task.beam", "2"),
+    ("task.max_length", "4"),
+]
+TINY_LANGUAGE = [("model.width", "4"), ("data.source.streams", "8")]
 TINY = {
     "cnn/digits.py": [("model.widths", "2,2")],
     "cnn/mnist.py": [
@@ -43,6 +52,31 @@ TINY = {
     "cnn/image_folder.py:path={folders},size=16,channels=1": [("model.widths", "2,2")],
     "cnn/tumour.py:path={folders},size=16": [("model.widths", "2,2")],
     "cnn/tumour.py:finetuned,start={cifar10},path={folders},size=16": [("model.widths", "2,2")],
+    "rnn/forecast.py": [("model.width", "4")],
+    "rnn/forecast.py:path={table},target=households,window=4,horizon=2,season=2": [
+        ("model.width", "4")
+    ],
+    "rnn/jsb.py:path={music}": [("model.width", "4")],
+    "rnn/dates.py": [
+        ("model.width", "4"),
+        ("data.source.count", "40"),
+        ("evaluators.test.source.count", "10"),
+    ],
+    "rnn/multi30k.py:path={pairs}": TINY_TRANSLATION,
+    "rnn/multi30k.py:transformer,path={pairs}": [*TINY_TRANSLATION, ("model.layers", "1")],
+    "rnn/ptb.py:path={words}": TINY_LANGUAGE,
+    "rnn/ptb.py:medium,path={words}": TINY_LANGUAGE,
+    "rnn/ptb.py:awd,path={words}": [*TINY_LANGUAGE, ("model.embedding", "3")],
+    "rnn/python_docs.py": [*TINY_LANGUAGE, ("evaluators.test.source.length", "2000")],
+    "rnn/python_docs.py:subwords,rnn": [
+        *TINY_LANGUAGE,
+        ("evaluators.test.source.length", "2000"),
+        ("data.source.vocabulary_size", "400"),
+    ],
+    "rnn/sst.py:path={sentences}": [("model.width", "4"), ("model.embedding", "4")],
+    "rnn/tiny_shakespeare.py": TINY_LANGUAGE,
+    "rnn/tiny_shakespeare.py:mingru": TINY_LANGUAGE,
+    "rnn/tiny_shakespeare.py:large": TINY_LANGUAGE,
     "tabular/fraud.py:path={rare}": [("model.hidden", "4")],
     "tabular/fraud.py:weighted,path={rare}": [("model.hidden", "4")],
     "tabular/fraud.py:oversampled,path={rare}": [("model.hidden", "4")],
@@ -55,7 +89,7 @@ TINY = {
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """A folder of class folders, a table with the columns of the house prices, and one with those
-    of the mammography.
+    of the mammography; pieces of music, and sentences with classes.
     """
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     for name in ("train/cat/a", "train/cat/b", "train/dog/c", "test/cat/d", "test/dog/e"):
@@ -77,8 +111,27 @@ def places(tmp_path_factory):
         for row in range(100):
             numbers = [f"{value:.3f}" for value in rng.standard_normal(6)]
             print(",".join([*numbers, "'1'" if row % 10 == 0 else "'-1'"]), file=file)
+    pieces = rng.integers(21, 109, (12, 6, 4)).tolist()
+    (root / "music.json").write_text(json.dumps(dict.fromkeys(("train", "valid", "test"), pieces)))
+    for split in ("train", "dev", "test"):
+        with gzip.open(root / f"stsa.binary.{split}.gz", "wt") as file:
+            for row in range(12):
+                print(row % 2, *rng.choice(["a", "film", "good", "bad"], row % 5 + 1), file=file)
+    for name in ("train", "val", "test_2016_flickr"):
+        for language, words in {"de": ("Ein", "Hund"), "en": ("A", "dog", "jumps")}.items():
+            with gzip.open(root / f"{name}.{language}.gz", "wt") as file:
+                for row in range(20):
+                    print(*rng.choice(words, row % 4 + 1), file=file)
+    for split in ("train", "valid", "test"):
+        with gzip.open(root / f"ptb.{split}.txt.gz", "wt") as file:
+            for _ in range(200):
+                print(*rng.choice(["the", "<unk>", "market", "fell"], 10), file=file)
     return {
         "folders": str(root),
+        "words": str(root),
+        "music": str(root / "music.json"),
+        "sentences": str(root),
+        "pairs": str(root),
         "table": str(root / "housing.csv.gz"),
         "rare": str(root / "rare.csv.gz"),
         "cifar10": str(cifar10_run(root / "cifar10")),
@@ -113,15 +166,20 @@ def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_pat
     with config.unlocked():
         if config.data.source.name == "tfds":
             config.data.source = component("synthetic", length=64, image=(size, size, channels))
+        for part in (config.data, *config.evaluators.values()):
+            if part.source.name == "text" and part.source.get("dataset"):
+                part.source.update(dataset=None, path=f"{places['words']}/ptb.train.txt.gz")
+                part.source.split = "all"
         for evaluator in config.evaluators.values():
-            evaluator["batch_size"] = 8
+            evaluator["batch_size"] = evaluator.source.get("streams", 8)
             if evaluator.source.name == "tfds":
                 evaluator.source = component("synthetic", length=20, image=(size, size, channels))
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     result = run(config, straight)
     assert (result.status, result.step) == ("completed", 2)
     assert all(np.isfinite(value) for value in result.metrics.values())
-    assert any(metric.startswith("test/") for metric in result.metrics)
+    evaluated = {metric.split("/")[0] for metric in result.metrics}
+    assert evaluated > set(config.evaluators)
     # As if it had been killed before the second step was saved.
     shutil.copytree(straight, resumed)
     shutil.rmtree(resumed / "checkpoints" / "2")

@@ -206,6 +206,40 @@ def test_nnx_call_that_takes_train_is_given_it():
     equal(model.apply(params, state, INPUTS, train=False)[0], -INPUTS)
 
 
+class LinenPair(linen.Module):
+    def setup(self):
+        self.dense = linen.Dense(2)
+
+    def __call__(self, x):
+        return self.dense(x)
+
+    def twice(self, x, *, train):
+        return 2 * self.dense(x) + train
+
+
+class NNXPair(nnx.Module):
+    def __init__(self, *, rngs):
+        self.dense = nnx.Linear(3, 2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dense(x)
+
+    def twice(self, x, *, train):
+        return 2 * self.dense(x) + train
+
+
+@pytest.mark.parametrize("constructor", [LinenPair, NNXPair])
+def test_other_methods_are_called_by_name_and_given_train_where_they_take_it(constructor):
+    model = functional(constructor)
+    params, state = model.init(jax.random.key(0), INPUTS)
+    plain, _ = model.apply(params, state, INPUTS, train=True)
+    for train in (True, False):
+        twice, _ = model.apply(params, state, INPUTS, train=train, method="twice")
+        np.testing.assert_allclose(twice, 2 * plain + train, rtol=1e-6)
+    with pytest.raises(UserError, match="Pair has no method 'thrice', which the task calls"):
+        model.apply(params, state, INPUTS, train=False, method="thrice")
+
+
 def test_nnx_variables_of_other_kinds_and_arrays_are_state():
     class Counting(nnx.Module):
         def __init__(self, *, rngs):

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 
 from dlresearch.errors import UserError
 from dlresearch.models import functional
-from dlresearch.tasks import Classification, Regression, Task
+from dlresearch.tasks import Classification, Regression, SequenceClassification, Task
 
 RNG = np.random.default_rng(0)
 LOGITS = (3 * RNG.standard_normal((50, 7))).astype(np.float32)
@@ -130,3 +130,62 @@ def test_huber_loss_equals_scipys():
 def test_what_does_not_fit_is_the_users_mistake(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+class Sum(nn.Module):
+    """Of what it reads, the second as often as `vocabulary_size` says."""
+
+    num_outputs: int
+    vocabulary_size: int = 1
+
+    @nn.compact
+    def __call__(self, first, second):
+        self.param("unused", nn.initializers.zeros, ())
+        return first + self.vocabulary_size * second
+
+
+def test_a_model_may_read_several_keys_in_their_order():
+    batch = {"a": LOGITS, "b": 2 * LOGITS, "label": LABELS}
+    task = Classification(
+        lambda **context: functional(Sum, vocabulary_size=3, **context),
+        {"num_classes": 7},
+        inputs=("a", "b"),
+    )
+    outputs = task.predict(task.init(jax.random.key(0), batch), batch)
+    np.testing.assert_allclose(outputs, 7 * LOGITS, rtol=1e-6)
+    with pytest.raises(UserError, match=r"config\.task\.inputs: examples have no 'b'"):
+        task.predict(task.init(jax.random.key(0), batch), {"a": LOGITS})
+
+
+def test_model_of_texts_gets_the_size_of_their_vocabulary():
+    metadata = {"num_classes": 7, "vocabularies": {"tokens": range(5)}}
+    task = SequenceClassification(lambda **context: functional(Sum, **context), metadata)
+    batch = {"tokens": LOGITS, "length": LOGITS, "label": LABELS}
+    outputs = task.predict(task.init(jax.random.key(0), batch), batch)
+    np.testing.assert_allclose(outputs, 6 * LOGITS, rtol=1e-6)
+
+
+def test_texts_without_a_vocabulary_are_a_mistake():
+    with pytest.raises(UserError, match=r"config\.task\.inputs: .* no vocabulary for 'tokens'"):
+        SequenceClassification(make_model, {"num_classes": 7})
+
+
+@pytest.mark.parametrize("huber_delta", [None, 1.0])
+def test_several_targets_count_as_their_mean(huber_delta):
+    targets = np.stack([TARGET, -TARGET], axis=1)
+    predictions = np.stack([PREDICTION, PREDICTION], axis=1)
+    task = Regression(make_model, num_targets=2, huber_delta=huber_delta)
+    metrics = loss_and_metrics(task, {"features": predictions, "target": targets})
+    error = (predictions - targets).astype(np.float64)
+    squared = mean_squared_error(targets, predictions)
+    loss = squared if huber_delta is None else scipy.special.huber(1.0, error).mean()
+    assert metrics["loss"] == pytest.approx(loss, rel=1e-5)
+    assert metrics["squared_error"] == pytest.approx(squared, rel=1e-5)
+
+
+@pytest.mark.parametrize("num_targets", [None, 3])
+def test_number_of_targets_that_the_examples_do_not_have_is_a_mistake(num_targets):
+    task = Regression(make_model, num_targets=num_targets)
+    batch = {"features": LOGITS[:, :2], "target": LOGITS[:, :2]}
+    with pytest.raises(UserError, match=r"config\.task\.target: 'target' has shape \[50, 2\]"):
+        loss_and_metrics(task, batch)

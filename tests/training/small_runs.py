@@ -62,6 +62,41 @@ def regression_config() -> ConfigDict:
     return config
 
 
+def language_model_config() -> ConfigDict:
+    """An LSTM that carries its state on from step to step. An epoch ends after 16 of them."""
+    config = classification_config()
+    config.task = component("language_model")
+    config.model = component("recurrent_language_model", width=16, layers=2, dropout=0.1)
+    config.data.preprocess, config.data.augmentations = (), ()
+    config.data.source = component(
+        "toy_sources:ShortText", characters=4000, length=8, streams=config.batch_size
+    )
+    config.evaluators.test = dict(
+        name="language_model",
+        source=component("toy_sources:ShortText", characters=1000, length=50, streams=8, seed=1),
+        every="8 steps",
+        batch_size=8,
+    )
+    return config
+
+
+def translation_config() -> ConfigDict:
+    """Attention, in batches of several widths; the last microbatch has fewer tokens than others."""
+    config = classification_config()
+    config.task = component("translation", beam=2, max_length=12, label_smoothing=0.1)
+    config.model = component("attention_seq2seq", width=16, embedding=8, dropout=0.1)
+    config.data.preprocess, config.data.augmentations = (), ()
+    config.data.source = component("dates", split="train", count=200)
+    config.data.buckets = (16, 20)
+    config.evaluators.test = dict(
+        name="translation",
+        source=component("dates", split="test", count=50),
+        every="12 steps",
+        batch_size=40,
+    )
+    return config
+
+
 def toy_config(name: str) -> ConfigDict:
     """As above, for a task of `toy_tasks`."""
     config = classification_config()

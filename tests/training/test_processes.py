@@ -11,6 +11,7 @@ from small_runs import (
     assert_same_curve,
     classification_config,
     copy_without_checkpoint,
+    language_model_config,
     run,
     start_processes,
     write_config,
@@ -135,3 +136,16 @@ def test_a_checkpoint_of_two_processes_resumes_on(runs, tmp_path, monkeypatch, p
     else:
         run_together((processes, 1, {"fsdp": processes}), tmp_path / "run")
     assert_same_curve(runs / "one", tmp_path / "run", TOLERANCE)
+
+
+def test_two_processes_carry_a_text_on_as_one_does(tmp_path):
+    """Each reads the windows of its streams, and what is carried belongs to all of them."""
+    config = language_model_config()
+    config.data.placement = "streamed"
+    config.optimizer.update(name="sgd", learning_rate=1.0)
+    config.duration = f"{2 * HALF + 8} steps"  # over the end of an epoch
+    assert run(config, tmp_path / "one").status == "completed"
+    config.mesh.data = 2
+    path = write_config(config, tmp_path / "two.json")
+    assert_complete(*start_processes(path, tmp_path / "two", 2, 1, ("--heartbeat_timeout=20",)))
+    assert_same_curve(tmp_path / "one", tmp_path / "two", TOLERANCE)

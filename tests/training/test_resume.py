@@ -1,7 +1,15 @@
 """A run that is stopped between two steps and started again ends as one that never was."""
 
 import pytest
-from small_runs import assert_same_run, classification_config, regression_config, run, toy_config
+from small_runs import (
+    assert_same_run,
+    classification_config,
+    language_model_config,
+    regression_config,
+    run,
+    toy_config,
+    translation_config,
+)
 
 from dlresearch.config import component
 
@@ -25,6 +33,8 @@ CONFIGS = {
     "speed run": speed_run_config,
     "classification": classification_config,
     "regression": regression_config,
+    "language model": language_model_config,
+    "translation": translation_config,
     "two players": lambda: toy_config("TwoPlayers"),
     "moving target": lambda: toy_config("MovingTarget"),
 }

@@ -2,12 +2,15 @@
 
 import os
 import time
+from itertools import accumulate
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from dlresearch.data.embedded import Digits
+from dlresearch.data.text import RunningText
+from dlresearch.data.vocabulary import Characters
 
 
 class Darkness:
@@ -32,21 +35,15 @@ class NotANumber(Darkness):
         return example if index % 50 else {**example, "darkness": np.float32(np.nan)}
 
 
-class Tokens:
-    """Sequences that can be learned: the next token is three times the last, plus 0 or 1."""
+class ShortText(RunningText):
+    """Eight letters: the place of the next one is three times that of the last, plus 0 or 1."""
 
-    def __init__(self, examples: int, seed: int, length: int = 9, vocabulary: int = 16):
-        rng = np.random.default_rng(seed)
-        tokens = [rng.integers(vocabulary, size=examples)]
-        for _ in range(length - 1):
-            tokens.append((3 * tokens[-1] + rng.integers(2, size=examples)) % vocabulary)
-        self.tokens = np.stack(tokens, axis=1).astype(np.int32)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __getitem__(self, index: int):
-        return {"tokens": self.tokens[index]}
+    def __init__(self, characters: int, length: int, streams: int, seed: int = 0):
+        steps = np.random.default_rng(seed).integers(2, size=characters)
+        places = accumulate(steps.tolist(), lambda place, step: (3 * place + step) % 8)
+        text = "".join("abcdefgh"[place] for place in places)
+        vocabulary = Characters(tuple("abcdefgh"))
+        super().__init__(text, "a short text", vocabulary, length, streams, None)
 
 
 class Numbered:

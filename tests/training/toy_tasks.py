@@ -1,5 +1,5 @@
 """Tasks as later tracks will bring them, as small as can be: two players, a moving target, a
-recurrent language model, a contrastive loss. And tasks that show what a run did."""
+contrastive loss. And tasks that show what a run did."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from dlresearch.models import functional
 from dlresearch.tasks import Average, Batch, Classification, Player, Task, Variables
@@ -127,46 +127,6 @@ class MovingTarget(Task):
 
     def predict(self, variables, batch):
         return self.encoder.apply(variables.averages["target"], {}, flat(batch), train=False)[0]
-
-
-class RecurrentNetwork(nn.Module):
-    """Embedding, two LSTM layers (Hochreiter and Schmidhuber 1997), logits of the next token."""
-
-    vocabulary: int = 16
-    width: int = 16
-
-    @nn.compact
-    def __call__(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time vocabulary"]:
-        x = nn.Embed(self.vocabulary, self.width)(tokens)
-        for _ in range(2):
-            x = nn.RNN(nn.OptimizedLSTMCell(self.width))(x)
-        return nn.Dense(self.vocabulary)(x)
-
-
-class LanguageModel(Task):
-    """Cross-entropy of the next token, over `tokens` of one length."""
-
-    def __init__(self):
-        self.network = functional(RecurrentNetwork)
-
-    @property
-    def players(self):
-        return (Player("network", self.loss),)
-
-    def init(self, key, batch):
-        params, state = self.network.init(key, batch["tokens"][:, :-1])
-        return Variables(params={"network": params}, state={"network": state})
-
-    def loss(self, params, variables, batch, key):
-        tokens = batch["tokens"]
-        logits, _ = self.network.apply(params, {}, tokens[:, :-1], train=True, key=key)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
-        loss = jnp.mean(losses)
-        return loss, (variables.state, {"loss": loss})
-
-    def predict(self, variables, batch):
-        tokens = batch["tokens"][:, :-1]
-        return self.network.apply(variables.params["network"], {}, tokens, train=False)[0]
 
 
 class TwoViews:

@@ -15,6 +15,7 @@ from dlresearch.data.augmentations.mixing import CutMix, Mixup
 from dlresearch.data.augmentations.rand_augment import RandAugment
 from dlresearch.data.augmentations.resampling import resized
 from dlresearch.data.augmentations.tones import Autocontrast, Equalise, Posterise, Solarise
+from dlresearch.data.augmentations.transpose import Transpose
 from dlresearch.data.augmentations.values import Normalise
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "RandomResizedCrop",
     "ShiftedCrop",
     "Solarise",
+    "Transpose",
     "apply_all",
     "resized",
 ]

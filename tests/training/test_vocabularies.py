@@ -1,0 +1,52 @@
+"""The vocabularies of a run lie in its folder, and a run whose text has changed is not mixed up."""
+
+import json
+
+import pytest
+
+from dlresearch.data.vocabulary import make_vocabulary
+from dlresearch.errors import UserError
+from dlresearch.training.vocabularies import keep_vocabularies, read_metadata
+
+
+def metadata(text: str, unit: str = "characters") -> dict:
+    """As a source of text gives it; an array is not for a JSON file."""
+    vocabulary = make_vocabulary(unit, [text], special=unit == "words")
+    return {"vocabularies": {"tokens": vocabulary}, "streams": 4, "lengths": object()}
+
+
+@pytest.mark.parametrize("unit", ["characters", "bytes", "words"])
+def test_what_was_kept_is_read_again(tmp_path, unit):
+    folder, made = tmp_path / "vocabularies", metadata("some text of words", unit)
+    keep_vocabularies(folder, made)
+    read = read_metadata(folder)
+    assert read == {"vocabularies": made["vocabularies"], "streams": 4}
+    assert read["vocabularies"]["tokens"].encode("text of") == (
+        made["vocabularies"]["tokens"].encode("text of")
+    )
+
+
+def test_the_same_text_goes_on_and_another_one_is_refused(tmp_path):
+    folder = tmp_path / "run" / "vocabularies"
+    folder.parent.mkdir()
+    keep_vocabularies(folder, metadata("abcab"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    keep_vocabularies(folder, metadata("cabba"))  # of the same characters
+    with pytest.raises(UserError, match=r"--workdir: .* another vocabulary for 'tokens'"):
+        keep_vocabularies(folder, metadata("abcd"))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_source_without_text_leaves_no_folder(tmp_path):
+    keep_vocabularies(tmp_path / "vocabularies", {"num_classes": 10})
+    assert not list(tmp_path.iterdir())
+    assert read_metadata(tmp_path / "vocabularies") == {}
+
+
+def test_a_vocabulary_that_is_gone_is_told(tmp_path):
+    folder = tmp_path / "vocabularies"
+    keep_vocabularies(folder, metadata("abc"))
+    files = json.loads((folder / "metadata.json").read_text())["vocabularies"]
+    (folder / files["tokens"]).unlink()
+    with pytest.raises(UserError, match="vocabular"):
+        read_metadata(folder)
