@@ -22,12 +22,23 @@ REFERENCES = {
         "94.01 %, mean of 200 runs: the same recipe in PyTorch (KellerJordan/cifar10-airbench)"
     ),
     "cnn/mnist": "99.17 to 99.25 %: Flax's MNIST example, 10 epochs (google/flax, examples/mnist)",
+    "rnn/jsb": "8.45: LSTM; 8.10: TCN (Bai et al. 2018, arXiv:1803.01271, table 1)",
+    "rnn/multi30k-gru": (
+        "bleu_lowercase 28.3: GRU with attention; 36.5: Transformer (bentrevett/pytorch-seq2seq);"
+        " 33.5: LSTM, subwords (huggingface.co/msarmi9/multi30k)"
+    ),
+    "rnn/ptb-small": "perplexity 115: two LSTM layers of 200 (Zaremba et al. 2014)",
+    "rnn/tiny_shakespeare-lstm": "loss 1.88: a Transformer, 3 min of a CPU (karpathy/nanoGPT)",
+    "rnn/tiny_shakespeare-large": (
+        "loss 1.4697: a Transformer, best of a run, 3 min of an A100 (karpathy/nanoGPT)"
+    ),
     "tabular/house_prices-wide": (
         "0.4985: tuned MLP, mean of 15 seeds, other split and no category"
         " (yandex-research/rtdl-revisiting-models)"
     ),
 }
-_PERCENT = ("accuracy", "balanced_accuracy")
+_PERCENT = ("accuracy", "balanced_accuracy", "frame_accuracy", "exact")
+_COUNTS = ("examples", "tokens", "frames")  # of what an evaluator has seen
 # Runs that shared the cores with other work, so that their seconds say little.
 BUSY = ("cnn/cifar10-speedrun94",)
 
@@ -102,7 +113,7 @@ def _metrics(runs: list[dict[str, float]]) -> str:
     parts = []
     for name in names:
         evaluator, metric = name.split("/")
-        if metric in ("examples", "loss"):
+        if metric in _left_out({other.split("/")[1] for other in names}):
             continue
         place = "" if evaluator == "test" else f" of {evaluator}"
         values = [run[name] for run in runs]
@@ -111,8 +122,20 @@ def _metrics(runs: list[dict[str, float]]) -> str:
             parts.append(f"{metric}{place} {percent} %")
         else:
             parts.append(f"{metric}{place} {_spread(values, '{:.4f}')}")
-    examples = runs[0].get(names[0].split("/")[0] + "/examples", 0)
-    return f"{', '.join(parts)} ({examples:,.0f} examples)"
+    counts = [name for name in names if name.split("/")[1] in _COUNTS]
+    if counts:
+        parts[-1] += f" ({runs[0][counts[0]]:,.0f} {counts[0].split('/')[1]})"
+    return ", ".join(parts)
+
+
+def _left_out(metrics: set[str]) -> set[str]:
+    """What says little beside the others."""
+    left_out = {*_COUNTS, "loss"}
+    if "perplexity" in metrics:
+        left_out.add("accuracy")
+    if metrics & {"perplexity", "bleu"} == {"perplexity"}:
+        left_out.remove("loss")
+    return left_out
 
 
 def _spread(values: list[float], form: str) -> str:

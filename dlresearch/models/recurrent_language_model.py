@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from dlresearch.models.checks import check_shares
 from dlresearch.models.layers import check_sizes, check_types
 from dlresearch.models.recurrent import Backend, CellName, Recurrent
+from dlresearch.models.tied_head import TiedHead
 
 
 class NextToken(NamedTuple):
@@ -146,14 +147,8 @@ class RecurrentLanguageModel(nn.Module):
             )(x, before[number], train=train)
             after.append(last)
         dropped = self._dropped(x, self.output_dropout, train)
-        if self.tied:
-            bias = self.param("bias", nn.initializers.zeros, (self.num_outputs,), self.param_dtype)
-            logits = embed.attend(dropped).astype(jnp.float32) + bias
-        else:
-            output = nn.Dense(
-                self.num_outputs, dtype=self.dtype, param_dtype=self.param_dtype, name="output"
-            )
-            logits = output(dropped).astype(jnp.float32)
+        head = TiedHead(self.num_outputs, self.tied, self.dtype, self.param_dtype, name="head")
+        logits = head(dropped, embed.embedding)
         return NextToken(logits, tuple(after), self._penalty(x, dropped))
 
     def _penalty(

@@ -44,12 +44,10 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parameters_and_state(variables: Variables) -> dict[str, Any]:
-    """What networks have, by paths that begin with the player: `model/Conv_0/kernel`,
-    `model/batch_stats/BatchNorm_0/mean`. Not what a task remembers of its examples.
+    """What a network has, by paths that begin with the player: `model/Conv_0/kernel`,
+    `model/batch_stats/BatchNorm_0/mean`.
     """
-    params, state = variables.params, variables.state
-    of_players = {name: state[name] for name in state if name in params}
-    return {**leaves_by_path(params), **leaves_by_path(of_players)}
+    return {**leaves_by_path(variables.params), **leaves_by_path(variables.state)}
 
 
 def with_arrays(variables: Variables, arrays: Mapping[str, Array]) -> Variables:

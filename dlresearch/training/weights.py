@@ -73,14 +73,11 @@ class _RunWeights:
         base = average if averaged else "variables"
         self.title = f"{workdir.path}, step {self._step}{', average' if averaged else ''}"
         self.origin: Mapping[str, str] = {}
-        params, state = (
-            {path.removeprefix(prefix): path for path in saved if path.startswith(prefix)}
+        self._saved = {
+            path.removeprefix(prefix): path
             for prefix in (f"{base}/params/", f"{base}/state/")
-        )
-        players = {name.split("/")[0] for name in params}
-        # The rest of the state is of the examples of that run.
-        self._saved = params | {
-            name: path for name, path in state.items() if name.split("/")[0] in players
+            for path in saved
+            if path.startswith(prefix)
         }
         self.arrays: Mapping[str, Spec] = {name: saved[path] for name, path in self._saved.items()}
 

@@ -78,12 +78,15 @@ def get_config(arg=""):
         config.optimizer.schedule = component("cosine", warmup="2%")
     config.average.decay = 0.999
 
-    config.evaluators.val = dict(
-        name="translation", source=pairs("validation"), every="20%", batch_size=100
-    )
-    config.evaluators.test = dict(
-        name="translation", source=pairs("test"), every="100%", batch_size=100
-    )
+    # Nothing is chosen on the test set: it is translated once, at the end.
+    for split, every in {"validation": "20%", "test": "100%"}.items():
+        config.evaluators[split] = dict(
+            name="translation",
+            source=pairs(split),
+            every=every,
+            batch_size=100,
+            lowercase=args.lowercase,
+        )
     config.checkpoint.every = "10%"
     config.log.every = "50 steps"
     return config

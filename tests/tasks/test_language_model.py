@@ -69,7 +69,7 @@ def reference(params) -> np.ndarray:
             c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
             x = sigmoid(o) * np.tanh(c)
             states[number] = x, c
-        logits = x @ embedding.T + params["bias"]
+        logits = x @ embedding.T + params["head"]["bias"]
         losses.append(np.log(np.sum(np.exp(logits))) - logits[following])
     return np.array(losses)
 
@@ -206,7 +206,7 @@ def test_penalties_are_means_of_squares():
     assert isinstance(outputs, NextToken)
     # Outputs of the last layer from the logits: the embedding, 5 x 4, has full rank.
     embedding = np.asarray(params["embedding"]["embedding"], np.float64)
-    logits = np.asarray(outputs.logits, np.float64) - np.asarray(params["bias"])
+    logits = np.asarray(outputs.logits, np.float64) - np.asarray(params["head"]["bias"])
     h = np.linalg.lstsq(embedding, logits.reshape(-1, 5).T)[0].T.reshape(2, 4, 4)
     expected = 2.0 * np.mean(h**2) + np.mean(np.diff(h, axis=1) ** 2)
     assert float(outputs.penalty) == pytest.approx(expected, rel=1e-5)
