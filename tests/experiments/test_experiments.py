@@ -17,10 +17,11 @@ from dlresearch.config import component, load
 ROOT = Path(__file__).parents[2]
 TINY_TRANSLATION = [
     ("model.width", "8"),
-    ("data.source.vocabulary_size", "30"),
+    ("data.source.vocabulary_size", "20"),
     ("data.buckets", "64"),
     ("task.beam", "2"),
     ("task.max_length", "4"),
+    ("evaluators.test.decode", "False"),
 ]
 TINY_LANGUAGE = [("model.width", "4"), ("data.source.streams", "8")]
 TINY = {
