@@ -78,7 +78,7 @@ class Recurrent(nn.Module):
     initial_scale: float | None = None
     unroll: int = 1
     remat: bool = False
-    backend: Backend = "auto"
+    backend: Backend = "scan"
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 

@@ -80,7 +80,7 @@ class RecurrentLanguageModel(nn.Module):
     slowness_penalty: float = 0.0
     unroll: int = 1
     remat: bool = False
-    backend: Backend = "auto"
+    backend: Backend = "scan"
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 

@@ -31,12 +31,12 @@ def get_config(arg=""):
     config.model = component(
         "recurrent_language_model",
         cell=CELLS[args.variant],
-        width=512 if large else 256,
+        width=384 if large else 256,
         layers=2,
         embedding=128 if large else 64,
         tied=False,
-        dropout=0.4 if large else 0.0,
-        output_dropout=0.4 if large else 0.0,
+        dropout=0.3 if large else 0.0,
+        output_dropout=0.3 if large else 0.0,
     )
 
     text = dict(dataset="tiny_shakespeare", data_dir=args.data_dir)
