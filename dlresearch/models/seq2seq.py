@@ -18,7 +18,7 @@ from dlresearch.models.attention_decoder import (
     Memory,
 )
 from dlresearch.models.checks import check_choice, check_shares
-from dlresearch.models.dropout import dropout_mask
+from dlresearch.models.dropout import Dropout
 from dlresearch.models.layers import check_sizes, check_types
 from dlresearch.models.recurrent import Recurrent
 from dlresearch.models.tied_head import TiedHead
@@ -96,6 +96,7 @@ class AttentionSeq2Seq(nn.Module):
         embed: dict[str, Any] = {"features": self.embedding, "embedding_init": start, **types}
         self.source_embedding = nn.Embed(self.source_vocabulary, **embed)
         self.target_embedding = nn.Embed(self.num_outputs, **embed)
+        self.dropped = Dropout(self.dropout, self.locked)
         self.encoder = Recurrent(
             self.width,
             cell=self.cell,
@@ -133,7 +134,7 @@ class AttentionSeq2Seq(nn.Module):
     ) -> Float[Array, "batch time outputs"]:
         """Logits, in float32, of the token behind each of `target`."""
         memory, state = self._encode(source, source_length, train)
-        words = self._dropped(self.target_embedding(target), train)
+        words = self._read(self.target_embedding(target), train)
         readouts, _, _ = self.decoder(memory, state, words, train=train)
         return self.head(readouts, self.target_embedding.embedding)
 
@@ -158,7 +159,7 @@ class AttentionSeq2Seq(nn.Module):
     def _encode(
         self, source: Array, source_length: Array, train: bool
     ) -> tuple[Memory, DecoderState]:
-        words = self._dropped(self.source_embedding(source), train)
+        words = self._read(self.source_embedding(source), train)
         encoded, last = self.encoder(words, None, source_length, train=train)
         batch, count = source.shape
         mask = jnp.arange(count) < source_length[:, None]
@@ -167,7 +168,7 @@ class AttentionSeq2Seq(nn.Module):
         if self.bridge:
             final = jnp.concatenate(jax.tree.leaves(last), axis=-1)
             start = jnp.tanh(self.bridge_(final)).reshape(start.shape)
-        encoded = self._dropout(encoded, train)
+        encoded = self.dropped(encoded, train=train)
         return self.decoder.remember(encoded, mask), DecoderState(
             hidden=tuple(
                 tuple(start[:, layer, part] for part in range(sizes[1]))
@@ -177,16 +178,10 @@ class AttentionSeq2Seq(nn.Module):
             coverage=jnp.zeros((batch, count), self.dtype),
         )
 
-    def _dropped(self, words: Float[Array, "batch time embedding"], train: bool) -> Array:
+    def _read(self, words: Float[Array, "batch time embedding"], train: bool) -> Array:
         if train and self.word_dropout:
             keep = jax.random.bernoulli(
                 self.make_rng("dropout"), 1 - self.word_dropout, (*words.shape[:2], 1)
             )
             words = words * keep
-        return self._dropout(words, train)
-
-    def _dropout(self, x: Float[Array, "batch time features"], train: bool) -> Array:
-        if not (train and self.dropout):
-            return x
-        shape = (x.shape[0], 1 if self.locked else x.shape[1], x.shape[2])
-        return x * dropout_mask(self.make_rng("dropout"), self.dropout, shape, self.dtype)
+        return self.dropped(words, train=train)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlresearch.models.dropout import dropout_mask
+from dlresearch.models.dropout import Dropout, dropout_mask
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5])
@@ -24,3 +24,15 @@ def test_mask_drops_the_asked_share_and_keeps_the_mean(dropout):
 def test_masks_of_two_keys_differ():
     first, other = (dropout_mask(jax.random.key(seed), 0.5, (8, 8), "float32") for seed in (0, 1))
     assert np.any(first != other)
+
+
+def test_locked_dropout_is_the_same_at_all_steps_and_none_outside_of_training():
+    x = np.ones((3, 5, 64), np.float32)
+    rngs = {"dropout": jax.random.key(0)}
+    locked, free = (
+        np.asarray(Dropout(0.5, locked).apply({}, x, train=True, rngs=rngs))
+        for locked in (True, False)
+    )
+    assert np.all(locked == locked[:, :1]) and np.any(locked[0, 0] != locked[1, 0])
+    assert np.any(free != free[:, :1])
+    np.testing.assert_array_equal(Dropout(0.5).apply({}, x, train=False), x)
