@@ -64,6 +64,7 @@ def page() -> str:
         *_augmentations(),
         *_resnet50(),
         *_recurrent(),
+        *_search(),
         *_gpu(),
     ]
     return "\n".join(lines) + "\n"
@@ -299,6 +300,37 @@ def _resnet50() -> Iterator[str]:
     if figures["note"]:
         yield f"{figures['note']}."
         yield ""
+
+
+def _search() -> Iterator[str]:
+    yield "## Beam search"
+    yield ""
+    figures = _read("search.json")
+    if figures is None:
+        yield "Not measured yet: `python benchmarks/search.py`."
+        yield ""
+        return
+    yield (
+        f"{figures['sentences']:,} test sentences of Multi30k, translated by the last checkpoint of"
+        " `experiments/rnn/multi30k.py:gru`. Worse alone: sentences for which the beam ends with a"
+        " lower score than greedy search. What greedy search found is then taken; worse: sentences"
+        " that have a lower score all the same"
+        f" ({figures['device']}; `benchmarks/search.py`)."
+    )
+    yield ""
+    yield "| beam | bleu_lowercase | mean score | sentences a second | worse alone | worse |"
+    yield "|---|---|---|---|---|---|"
+    for row in figures["searches"]:
+        cells = [
+            f"{row['beam']}",
+            f"{row['bleu_lowercase']:.2f}",
+            f"{row['mean_score']:.4f}",
+            f"{row['sentences_per_second']:.0f}",
+            f"{row['worse']}",
+            f"{row['worse_kept']}",
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
 
 
 def _recurrent() -> Iterator[str]:
