@@ -11,6 +11,7 @@ from dlresearch.training.choose import choose_step
 from dlresearch.training.evaluations import best_score
 from dlresearch.training.records import read_records
 from dlresearch.training.setup import Setup
+from dlresearch.training.vocabularies import check_vocabularies
 from dlresearch.training.workdir import Workdir, write_json
 
 
@@ -23,13 +24,15 @@ def evaluate_checkpoint(setup: Setup, path: str, which: str) -> tuple[int, dict[
       which: `newest`, `best` as the config defines it, or the number of a step.
 
     Raises:
-      UserError: no such run or checkpoint, a damaged one, or no evaluators.
+      UserError: no such run or checkpoint, a damaged one, no evaluators, or a training text that
+        has changed.
     """
     workdir = Workdir(Path(path).expanduser().absolute())
     if not workdir.checkpoints.is_dir():
         raise UserError(f"--workdir: {path} holds no checkpoints")
     if not setup.evaluations:
         raise UserError("config.evaluators: there are none")
+    check_vocabularies(workdir.vocabularies, setup.metadata)
     history = read_records(workdir.metrics)
     score = best_score(setup.experiment, lambda step, name: history.get(step, {}).get(name))
     checkpoints = Checkpoints(workdir.checkpoints, score, read_only=True)

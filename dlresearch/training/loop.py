@@ -28,7 +28,7 @@ from dlresearch.training.result import Result, content
 from dlresearch.training.setup import Setup
 from dlresearch.training.stages import Stage, stage_at
 from dlresearch.training.state import Recorded, TrainState
-from dlresearch.training.vocabularies import keep_vocabularies
+from dlresearch.training.vocabularies import check_vocabularies, keep_vocabularies
 from dlresearch.training.workdir import (
     Workdir,
     check_same_config,
@@ -53,6 +53,8 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
     """
     check_same_config(setup.experiment, workdir, accept_changed_config)
     run = _Run(setup, workdir)
+    if run.begun:
+        check_vocabularies(workdir.vocabularies, setup.metadata)
     if jax.process_index() == 0:  # now that the folder is known to fit, and not before
         keep_vocabularies(workdir.vocabularies, setup.metadata)
         write_json(workdir.config, to_dict(setup.experiment))

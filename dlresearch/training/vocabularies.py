@@ -13,21 +13,9 @@ _METADATA = "metadata.json"
 
 
 def keep_vocabularies(folder: Path, metadata: Mapping[str, Any]) -> None:
-    """Write the vocabularies of the training source, and what else it says of its examples.
-
-    Raises:
-      UserError: the folder has other ones, of a text that has changed since the run began.
-    """
+    """Write the vocabularies of the training source, and what else it says of its examples."""
     vocabularies: Mapping[str, Vocabulary] = metadata.get("vocabularies", {})
     if not vocabularies:
-        return
-    if read_json(folder / _METADATA) is not None:
-        for key, kept in read_metadata(folder)["vocabularies"].items():
-            if kept != vocabularies.get(key):
-                raise UserError(
-                    f"--workdir: the run in {folder.parent} has another vocabulary for {key!r} than"
-                    " the training text has now; take another folder, or the text of that run"
-                )
         return
     folder.mkdir(exist_ok=True)
     files = {}
@@ -37,6 +25,16 @@ def keep_vocabularies(folder: Path, metadata: Mapping[str, Any]) -> None:
     plain = {key: value for key, value in metadata.items() if _is_plain(value)}
     # Last: where it is, the others are.
     write_json(folder / _METADATA, {**plain, "vocabularies": files})
+
+
+def check_vocabularies(folder: Path, metadata: Mapping[str, Any]) -> None:
+    """Raises UserError where the run has other ones: its text has changed since it began."""
+    for key, kept in read_metadata(folder).get("vocabularies", {}).items():
+        if kept != metadata.get("vocabularies", {}).get(key):
+            raise UserError(
+                f"--workdir: the run in {folder.parent} has another vocabulary for {key!r} than the"
+                " training text has now; take another folder, or the text of that run"
+            )
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

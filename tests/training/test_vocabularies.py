@@ -3,10 +3,17 @@
 import json
 
 import pytest
+from small_runs import language_model_config, run
 
+from dlresearch.config import component, validate
 from dlresearch.data.vocabulary import make_vocabulary
 from dlresearch.errors import UserError
-from dlresearch.training.vocabularies import keep_vocabularies, read_metadata
+from dlresearch.training import Setup, evaluate_checkpoint, open_workdir, train
+from dlresearch.training.vocabularies import (
+    check_vocabularies,
+    keep_vocabularies,
+    read_metadata,
+)
 
 
 def metadata(text: str, unit: str = "characters") -> dict:
@@ -30,11 +37,14 @@ def test_the_same_text_goes_on_and_another_one_is_refused(tmp_path):
     folder = tmp_path / "run" / "vocabularies"
     folder.parent.mkdir()
     keep_vocabularies(folder, metadata("abcab"))
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    keep_vocabularies(folder, metadata("cabba"))  # of the same characters
-    with pytest.raises(UserError, match=r"--workdir: .* another vocabulary for 'tokens'"):
-        keep_vocabularies(folder, metadata("abcd"))
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    check_vocabularies(folder, metadata("cabba"))  # of the same characters
+    for changed in (metadata("abcd"), {}):
+        with pytest.raises(UserError, match=r"--workdir: .* another vocabulary for 'tokens'"):
+            check_vocabularies(folder, changed)
+
+
+def test_a_folder_that_kept_none_fits_any(tmp_path):
+    check_vocabularies(tmp_path / "vocabularies", metadata("abc"))
 
 
 def test_a_source_without_text_leaves_no_folder(tmp_path):
@@ -50,3 +60,22 @@ def test_a_vocabulary_that_is_gone_is_told(tmp_path):
     (folder / files["tokens"]).unlink()
     with pytest.raises(UserError, match="vocabular"):
         read_metadata(folder)
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_a_run_is_not_gone_on_with_nor_evaluated_on_other_tokens(tmp_path, verb):
+    text = tmp_path / "text.txt"
+    text.write_text("abcdefgh" * 40)
+    config = language_model_config()
+    config.duration = "1 steps"
+    config.data.source = component("text", path=str(text), length=8, streams=32)
+    config.evaluators.test.source = component("text", path=str(text), length=8, streams=8)
+    folder = tmp_path / "run"
+    assert run(config, folder).status == "completed"
+    text.write_text("abcdefgi" * 40)  # of as many characters, so that all shapes fit
+    setup = Setup(validate(config))
+    with pytest.raises(UserError, match="another vocabulary"):
+        if verb == "train":
+            train(setup, open_workdir(str(folder)))
+        else:
+            evaluate_checkpoint(setup, str(folder), "newest")
