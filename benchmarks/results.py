@@ -41,7 +41,16 @@ REFERENCES = {
 _PERCENT = ("accuracy", "balanced_accuracy", "frame_accuracy", "exact")
 _COUNTS = ("examples", "tokens", "frames")  # of what an evaluator has seen
 # Runs that shared the cores with other work, so that their seconds say little.
-BUSY = ("cnn/cifar10-speedrun94", "rnn/multi30k-gru", "rnn/ptb-small")
+BUSY = (
+    "cnn/cifar10-speedrun94",
+    "rnn/forecast",
+    "rnn/jsb",
+    "rnn/multi30k-gru",
+    "rnn/ptb-small",
+    "rnn/python_docs",
+    "rnn/tiny_shakespeare-gru",
+    "rnn/tiny_shakespeare-mingru",
+)
 
 
 def main() -> None:
