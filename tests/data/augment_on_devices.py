@@ -9,9 +9,8 @@ import re
 
 import jax
 import numpy as np
-from test_augmentations import batch_of, make
+from test_augmentations import OF_IMAGES, batch_of, make
 
-from dlresearch.config import names
 from dlresearch.parallel import batch_sharding, make_mesh
 
 _COLLECTIVE = re.compile(
@@ -22,7 +21,7 @@ _COLLECTIVE = re.compile(
 def main() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 20, 18, 3)).astype(np.uint8)
     key, split, found = jax.random.key(0), batch_sharding(make_mesh()), {}
-    for name in names("augmentation"):
+    for name in OF_IMAGES:
         batch, augment = batch_of(image), make(name)
         alone = jax.jit(augment)(key, batch)["image"]
         batch = jax.device_put(batch, split)

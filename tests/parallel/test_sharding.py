@@ -211,12 +211,29 @@ def test_what_both_share_is_gathered_over_fsdp_in_one_piece():
     assert jax.tree.leaves(shardings)[0].spec == PartitionSpec(None, ("tensor", "fsdp"))
 
 
+def tokens(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+
+PAIR = tokens(2, 9), tokens(2), tokens(2, 9)
+# Further arguments and inputs of the models that do not read images.
+SEQUENCES = {
+    "attention_seq2seq": ({"source_vocabulary": 1000}, PAIR),
+    "transformer": ({"source_vocabulary": 1000}, PAIR),
+    "recurrent_classifier": ({"vocabulary_size": 1000}, PAIR[:2]),
+    "recurrent_forecaster": ({}, (array(2, 9, 3),)),
+    "recurrent_frames": ({}, (array(2, 9, 88),)),
+    "recurrent_language_model": ({}, PAIR[:1]),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names("model"))
 def test_a_built_in_model_is_split_without_rules_of_the_user(name):
     constructor = target_of(Component(name), "model", "config.model")
-    model = functional(constructor, num_outputs=1000)
-    params, _ = jax.eval_shape(model.init, jax.random.key(0), array(2, 64, 64, 3))
+    arguments, inputs = SEQUENCES.get(name, ({}, (array(2, 64, 64, 3),)))
+    model = functional(constructor, num_outputs=1000, **arguments)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), *inputs)
     for mesh in ({"fsdp": 8}, {"tensor": 2}, {"data": 2, "fsdp": 2, "tensor": 2}):
         split = words({"model": params}, **mesh)
         shapes = by_path({"model": params})
