@@ -87,7 +87,7 @@ def translation_config() -> ConfigDict:
     config.model = component("attention_seq2seq", width=16, embedding=8, dropout=0.1)
     config.data.preprocess, config.data.augmentations = (), ()
     config.data.source = component("dates", split="train", count=200)
-    config.data.buckets = (16, 20)
+    config.data.buckets = (20,)
     config.evaluators.test = dict(
         name="translation",
         source=component("dates", split="test", count=50),
