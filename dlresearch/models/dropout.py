@@ -14,8 +14,8 @@ def dropout_mask(
 ) -> Float[Array, "..."]:
     """0 with probability `dropout`, to the nearest 256th, else what makes the mean 1.
 
-    A random byte is enough for it. `jax.random.bernoulli` draws four and makes a float of them,
-    which took almost a third of a training step of a recurrent translator on CPU.
+    A random byte is enough for it, where `jax.random.bernoulli` draws four and makes a float of
+    them: on a CPU that is a part of a recurrent network's step that one sees.
     """
     *rest, last = shape
     dropped = round(dropout * _LEVELS)
