@@ -61,6 +61,14 @@ _SMALL_RUN = _SMALL | {
 }
 _TINY_NETWORK = (("model.blocks", "1,1"), ("model.width", "4"))
 _IMAGENET = "experiments/cnn/imagenet.py:synthetic,batch_size=256"
+_SNGAN = "experiments/gan/cifar10.py:sngan"
+_GAN_FIGURES = {
+    "images a second": (
+        "examples_per_second",
+        "images/s, batch 64, 5 discriminator updates a step",
+    ),
+    "step": ("step_milliseconds_median", "ms, batch 64, 5 discriminator updates"),
+}
 _IMAGENET_FIGURES = {
     "images a second": ("examples_per_second", "images/s, batch 256, 224 x 224"),
     "utilisation": ("utilisation", "of the peak in bfloat16"),
@@ -126,6 +134,22 @@ FIGURES = (
             small=_TINY_NETWORK,
         )
         for name, (field, what) in _IMAGENET_FIGURES.items()
+    ),
+    *(
+        Figure(
+            f"cifar10 sngan float32: {name}",
+            what,
+            _SNGAN,
+            {"evaluators": "{}", "data.source": _CIFAR["data.source"]},
+            field,
+            small=(
+                ("model.widths", "4,4,4,4"),
+                ("task.discriminator.widths", "4,4"),
+                ("task.discriminator.last_widths", "4,4"),
+                ("task.repeats", "1"),
+            ),
+        )
+        for name, (field, what) in _GAN_FIGURES.items()
     ),
 )
 
@@ -238,12 +262,33 @@ def recurrent(name: str) -> Iterator[Row]:
         yield f"{name}: {first} over {other}", {"value": ratio, "what": "speed"} | device
 
 
+def gan(name: str) -> Iterator[Row]:
+    """A step of DCGAN and of StyleGAN2 beside PyTorch, where it finds the GPU; on CPU at tiny
+    size.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "gan.json"
+        small = ("--small", "--steps=2") if SMALL.value else ("--gpu", "--steps=64")
+        _call("benchmarks/gan.py", f"--out={out}", *small)
+        measured = json.loads(out.read_text())
+    device = {"device": measured["device"]}
+    for network, figures in measured["networks"].items():
+        for who, values in figures["milliseconds"].items():
+            what = f"ms a step, batch {figures['batch']}, float32"
+            row = {"value": statistics.median(values), "what": what}
+            yield f"{name}, {network}: {who}", row | device
+        for who, ratio in figures["speed_over"].items():
+            row = {"value": ratio, "what": "speed"}
+            yield f"{name}, {network}: dlresearch over {who}", row | device
+
+
 MEASUREMENTS: dict[str, Callable[[str], Iterator[Row]]] = {
     **{figure.name: lambda _, figure=figure: rows_of(figure) for figure in FIGURES},
     "cifar10 speedrun94": speedrun,
     "cifar10 resnet18": resnet18,
     "augmentations": augmentations,
     "lstm language model": recurrent,
+    "gan step": gan,
 }
 
 

@@ -74,6 +74,7 @@ def page() -> str:
         *_augmentations(),
         *_resnet50(),
         *_recurrent(),
+        *_gan(),
         *_search(),
         *_gpu(),
     ]
@@ -366,6 +367,36 @@ def _recurrent() -> Iterator[str]:
         ratio = figures["speed_over"].get(name)
         cell = "" if ratio is None else f"{ratio:.2f}"
         yield f"| {name} | {statistics.median(values):.0f} | {cell} |"
+    yield ""
+    if figures["note"]:
+        yield f"{figures['note']}."
+        yield ""
+
+
+def _gan() -> Iterator[str]:
+    yield "## Adversarial networks beside PyTorch"
+    yield ""
+    figures = _read("gan-cpu.json")
+    if figures is None:
+        yield "Not measured yet: `python benchmarks/gan.py`."
+        yield ""
+        return
+    versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
+    yield (
+        "Milliseconds of a training step in float32, an update of the discriminator and one of the"
+        " generator, StyleGAN2 with R1 in every 16th: medians of rounds in turn of"
+        f" {figures['steps_a_round']} steps; {figures['device']}; {versions} (`benchmarks/gan.py`)."
+    )
+    yield ""
+    yield "| network | batch | parameters | | ms a step | speed of dlresearch over it |"
+    yield "|---|---|---|---|---|---|"
+    for network, measured in figures["networks"].items():
+        first = f"{network} | {measured['batch']} | {measured['parameters']:,}"
+        for name, values in measured["milliseconds"].items():
+            ratio = measured["speed_over"].get(name)
+            cell = "" if ratio is None else f"{ratio:.2f}"
+            yield f"| {first} | {name} | {statistics.median(values):.1f} | {cell} |"
+            first = " | | "
     yield ""
     if figures["note"]:
         yield f"{figures['note']}."

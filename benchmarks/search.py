@@ -56,8 +56,9 @@ def main(_: list[str]) -> None:
         find = jax.jit(partial(task.translate, beam=beam, length_penalty=task.length_penalty))
         alone = jax.jit(partial(beam_alone, task, beam=beam))
         lines, scores, unaided, seconds = [], [], [], 0.0
-        rows_here = slice(0, evaluation.batch_size)
-        examples = evaluation_batches(evaluation.source, (), evaluation.batch_size, rows_here)
+        found = evaluation.examples
+        rows_here = slice(0, found.batch_size)
+        examples = evaluation_batches(found.source, (), found.batch_size, rows_here)
         for number, batch in enumerate(examples):
             inputs = variables, batch["source"], batch["source_length"]
             if number == 0:
@@ -73,7 +74,7 @@ def main(_: list[str]) -> None:
             unaided.append(np.asarray(alone(*inputs) if beam > 1 else found.scores)[mask])
         score, own = np.concatenate(scores), np.concatenate(unaided)
         greedy = score if greedy is None else greedy
-        bleu = BLEU(lowercase=True).corpus_score(lines, [evaluation.source.references])
+        bleu = BLEU(lowercase=True).corpus_score(lines, [evaluation.examples.source.references])
         rows.append(
             {
                 "beam": beam,

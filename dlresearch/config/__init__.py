@@ -4,7 +4,7 @@ Everything here reads text and checks it; nothing here knows what a model or a d
 """
 
 from dlresearch.config.arguments import Choice, arguments
-from dlresearch.config.build import bind, build
+from dlresearch.config.build import bind, build, build_all
 from dlresearch.config.catalog import names, target_of
 from dlresearch.config.durations import Duration
 from dlresearch.config.fields import Component, Section, option, options_of
@@ -54,6 +54,7 @@ __all__ = [
     "arguments",
     "bind",
     "build",
+    "build_all",
     "component",
     "config_hash",
     "default_config",

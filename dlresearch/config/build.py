@@ -1,6 +1,6 @@
 """Turns a component into the object it describes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter
 from typing import Any
 
@@ -34,6 +34,16 @@ def build(
     if lacking := [name for name in _MEMBERS.get(kind, ()) if not hasattr(made, name)]:
         raise UserError(f"{path}: {component.name} is no {kind}, it lacks {', '.join(lacking)}")
     return made
+
+
+def build_all(
+    components: Sequence[Component], kind: str, path: str, **context: Any
+) -> tuple[Any, ...]:
+    """Each of the components at `path`, as by `build`."""
+    return tuple(
+        build(component, kind, f"{path}.{index}", **context)
+        for index, component in enumerate(components)
+    )
 
 
 def bind(

@@ -27,6 +27,7 @@ CATALOG: dict[str, dict[str, str]] = {
         "synthetic": "dlresearch.data.synthetic:Synthetic",
         "series": "dlresearch.data.series:Series",
         "waves": "dlresearch.data.series:Waves",
+        "gaussians": "dlresearch.data.gaussians:Gaussians",
     },
     "transform": {
         "resize": "dlresearch.data.transforms:Resize",
@@ -65,6 +66,16 @@ CATALOG: dict[str, dict[str, str]] = {
         "convnext": "dlresearch.models.convnext:ConvNeXt",
         "vit": "dlresearch.models.vit:ViT",
         "airbench": "dlresearch.models.airbench:Airbench",
+        "dcgan_generator": "dlresearch.models.gan.dcgan:DCGANGenerator",
+        "dcgan_discriminator": "dlresearch.models.gan.dcgan:DCGANDiscriminator",
+        "resnet_generator": "dlresearch.models.gan.resnet:ResNetGenerator",
+        "resnet_discriminator": "dlresearch.models.gan.resnet:ResNetDiscriminator",
+        "biggan_generator": "dlresearch.models.gan.biggan:BigGANGenerator",
+        "biggan_discriminator": "dlresearch.models.gan.biggan:BigGANDiscriminator",
+        "stylegan2_generator": "dlresearch.models.gan.stylegan2:StyleGAN2Generator",
+        "stylegan2_discriminator": (
+            "dlresearch.models.gan.stylegan2_discriminator:StyleGAN2Discriminator"
+        ),
         "attention_seq2seq": "dlresearch.models.seq2seq:AttentionSeq2Seq",
         "transformer": "dlresearch.models.transformer:Transformer",
         "recurrent_classifier": "dlresearch.models.recurrent_classifier:RecurrentClassifier",
@@ -101,6 +112,7 @@ CATALOG: dict[str, dict[str, str]] = {
         "polyphonic_music": "dlresearch.tasks.music:PolyphonicMusic",
         "forecasting": "dlresearch.tasks.forecasting:Forecasting",
         "language_model": "dlresearch.tasks.language_model:LanguageModel",
+        "gan": "dlresearch.tasks.gan:GAN",
         "translation": "dlresearch.tasks.translation:Translation",
     },
     "view": {
@@ -115,6 +127,14 @@ CATALOG: dict[str, dict[str, str]] = {
         "forecasting": "dlresearch.evaluation.forecasting:ForecastingEvaluator",
         "language_model": "dlresearch.evaluation.language_model:LanguageModelEvaluator",
         "translation": "dlresearch.evaluation.translation:TranslationEvaluator",
+        "samples": "dlresearch.evaluation.gan.pictures:SamplesEvaluator",
+        "classification_accuracy_score": (
+            "dlresearch.evaluation.gan.accuracy_score:ClassificationAccuracyScoreEvaluator"
+        ),
+        "nearest_neighbours": "dlresearch.evaluation.gan.neighbours:NearestNeighboursEvaluator",
+        "modes": "dlresearch.evaluation.gan.modes:ModesEvaluator",
+        "discriminator": "dlresearch.evaluation.gan.discriminator:DiscriminatorEvaluator",
+        "sample_quality": "dlresearch.evaluation.gan.quality:SampleQualityEvaluator",
     },
 }
 

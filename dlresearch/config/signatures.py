@@ -13,7 +13,15 @@ PROVIDED = {
     "task": {"make_model", "metadata"},
     "model": {"rngs"},
     "source": {"vocabularies"},
-    "evaluator": {"references", "vocabularies"},
+    "evaluator": {
+        "references",
+        "vocabularies",
+        "open_run",
+        "examples_of",
+        "reference",
+        "reference_examples",
+        "latent",
+    },
 }
 
 

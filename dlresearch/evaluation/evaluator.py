@@ -3,11 +3,12 @@ outputs of all of them at once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from dlresearch import preemption
@@ -40,7 +41,7 @@ class _Compiled:
     """A function of predictions and batch that runs on the device, compiled once."""
 
     def __init__(self) -> None:
-        self._compiled: dict[Any, Callable[[Variables, Batch], PyTree]] = {}
+        self._compiled: dict[Any, Callable[[PyTree, Batch], PyTree]] = {}
 
     def _call(
         self,
@@ -50,19 +51,34 @@ class _Compiled:
         batch: Batch,
     ) -> PyTree:
         """`of(predict(variables, batch), batch)`, whole on every device."""
+
+        def step(variables: Variables, batch: Batch) -> PyTree:
+            return of(predict(variables, batch), batch)
+
+        return self._call_step(predict, step, variables, batch)
+
+    def _call_step(
+        self,
+        key: Hashable,
+        step: Callable[[Any, Batch], PyTree],
+        variables: PyTree,
+        batch: Batch,
+    ) -> PyTree:
+        """`step(variables, batch)`, whole on every device; one program for each `key`."""
         # Sequences may be wider in another batch.
         shapes = tuple(values.shape for values in jax.tree.leaves(batch))
-        if (predict, shapes) not in self._compiled:
-
-            def step(variables: Variables, batch: Batch) -> PyTree:
-                return of(predict(variables, batch), batch)
-
+        if (key, shapes) not in self._compiled:
             # Whole on every device, so that every process can read it.
-            mesh = getattr(getattr(batch["mask"], "sharding", None), "mesh", None)
+            mesh = mesh_of(batch)
             whole = None if mesh is None else replicated(mesh)
             lowered = jax.jit(step, out_shardings=whole).lower(variables, batch)
-            self._compiled[predict, shapes] = preemption.interruptible(lowered.compile)
-        return self._compiled[predict, shapes](variables, batch)
+            self._compiled[key, shapes] = preemption.interruptible(lowered.compile)
+        return self._compiled[key, shapes](variables, batch)
+
+
+def mesh_of(batch: Batch) -> Mesh | None:
+    """The mesh that a batch of the trainer lies on; None where it is on no mesh."""
+    return getattr(getattr(batch["mask"], "sharding", None), "mesh", None)
 
 
 class Summed(_Compiled, ABC):

@@ -16,7 +16,7 @@ from flax import linen, nnx
 from flax.core import unfreeze
 from flax.errors import ScopeParamShapeError
 from jax.core import Tracer
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from dlresearch.errors import UserError
 
@@ -44,6 +44,17 @@ class Model(Protocol):
 
         `key` feeds dropout and all else that is random; a model without such parts needs none.
         `method` is that of the module to call, such as one step of a decoder.
+        """
+        ...
+
+    def features(self, params: Tree, state: Tree, *inputs: Any) -> Float[Array, "batch features"]:
+        """What the network has made of the inputs before its last layer, outside of training.
+
+        That is what the module's method `features` gives; for a Linen module without one, the input
+        of the `Dense` layer that is called last.
+
+        Raises:
+          UserError: there is neither.
         """
         ...
 
@@ -115,6 +126,24 @@ def _train_flag(module: linen.Module | nnx.Module, method: str, train: bool) -> 
     return {"train": train} if "train" in _parameters(called) else {}
 
 
+def _check_inputs(module: linen.Module, method: str, inputs: tuple[Any, ...]) -> None:
+    """Raises UserError where a method takes not so many inputs."""
+    called = getattr(type(module), method, None)
+    if called is None:
+        return  # told by `_train_flag`
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    signature = inspect.signature(called)
+    taken = [p for p in signature.parameters.values() if p.kind in kinds][1:]
+    least = sum(p.default is inspect.Parameter.empty for p in taken)
+    if any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
+        return
+    if not least <= len(inputs) <= len(taken):
+        raise UserError(
+            f"{type(module).__name__} takes {', '.join(p.name for p in taken)}, and the task gives"
+            f" {len(inputs)} inputs"
+        )
+
+
 def _parameters(call: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     while isinstance(call, partial):
         call = call.func
@@ -132,6 +161,7 @@ class LinenModel:
     module: linen.Module
 
     def init(self, key: Key[Array, ""], *inputs: Array) -> tuple[Tree, Tree]:
+        _check_inputs(self.module, "__call__", inputs)
         params_key, streams_key = jax.random.split(key)
         # Training mode, so that parts that exist only in training get their parameters too.
         variables = self.module.init(
@@ -152,6 +182,7 @@ class LinenModel:
         key: Key[Array, ""] | None = None,
         method: str = "__call__",
     ) -> tuple[Any, Tree]:
+        _check_inputs(self.module, method, inputs)
         rngs = None if key is None else self._streams(key)
         variables, flag = {"params": params, **state}, _train_flag(self.module, method, train)
         changes = list(state) if train else []
@@ -166,6 +197,26 @@ class LinenModel:
                 f" shape ({str(error).split(' (https')[0]})"
             ) from error
         return outputs, {**state, **new_state}
+
+    def features(self, params: Tree, state: Tree, *inputs: Any) -> Float[Array, "batch features"]:
+        if hasattr(type(self.module), "features"):
+            found, _ = self.apply(params, state, *inputs, train=False, method="features")
+            return found
+        read: list[Array] = []
+
+        def notice(call: Callable[..., Any], arguments: Any, options: Any, context: Any) -> Any:
+            if isinstance(context.module, linen.Dense) and context.method_name == "__call__":
+                read.append(arguments[0])
+            return call(*arguments, **options)
+
+        with linen.intercept_methods(notice):
+            self.apply(params, state, *inputs, train=False)
+        if not read or read[-1].ndim != 2:
+            raise UserError(
+                f"{type(self.module).__name__} ends in no Dense layer whose input could be its"
+                " features; give it a method 'features'"
+            )
+        return read[-1].astype(jnp.float32)
 
     def _streams(self, key: Key[Array, ""]) -> dict[str, Key[Array, ""]]:
         names = getattr(self.module, "rng_streams", ("dropout",))
@@ -222,6 +273,10 @@ class NNXModel:
             return outputs, state
         new_state = nnx.state(module, nnx.Not(nnx.Any(nnx.Param, nnx.RngState)))
         return outputs, _restricted(_named(nnx.to_pure_dict(new_state)), state)
+
+    def features(self, params: Tree, state: Tree, *inputs: Any) -> Float[Array, "batch features"]:
+        found, _ = self.apply(params, state, *inputs, train=False, method="features")
+        return found
 
 
 def _named(tree: Any) -> Any:

@@ -17,7 +17,7 @@ from jax.extend.core import (
     jaxpr_as_fun,
     jaxprs_in_params,
 )
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from dlresearch.models.adapter import Model, Tree
 
@@ -55,6 +55,9 @@ class KeepProducts:
 
         run = _in_pieces if train else lambda call, *arguments: call(*arguments)
         return run(call, params, state, key, *inputs)
+
+    def features(self, params: Tree, state: Tree, *inputs: Any) -> Float[Array, "batch features"]:
+        return self.model.features(params, state, *inputs)
 
 
 def _in_pieces(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,6 +1,8 @@
 """From the optimizer section of an experiment to an Optax transformation."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import jax
@@ -20,6 +22,7 @@ def make_optimizer(
     total_steps: int,
     to_steps: ToSteps,
     where: str = "config.optimizer",
+    updates: Fraction = Fraction(1),
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The transformation from gradients to updates, and the learning rate of each step.
 
@@ -34,13 +37,15 @@ def make_optimizer(
       total_steps: length of the run in optimizer steps.
       to_steps: turns a duration into steps of this run.
       where: path of `options` in the config, for messages.
+      updates: in a step, on average; schedules go by steps all the same.
 
     Raises:
       UserError: a pattern matches nothing, or the optimizer or schedule cannot be built.
     """
-    optimizer, learning_rate = _make_update(options, params, total_steps, to_steps, where)
+    schedules = _Schedules(total_steps, to_steps, updates)
+    optimizer, learning_rate = _make_update(options, params, schedules, where)
     if options.groups:
-        optimizer = _grouped(optimizer, options, params, total_steps, to_steps, where)
+        optimizer = _grouped(optimizer, options, params, schedules, where)
     if options.freeze:
         frozen = match_mask(options.freeze, params, f"{where}.freeze")
         optimizer = optax.transforms.selective_transform(optimizer, freeze_mask=frozen)
@@ -54,16 +59,29 @@ def make_optimizer(
     return optimizer, learning_rate
 
 
+@dataclass(frozen=True)
+class _Schedules:
+    """What the learning rates of a run go by."""
+
+    total_steps: int
+    to_steps: ToSteps
+    updates: Fraction
+
+    def step_of(self, update: Any) -> Any:
+        """The step in which an update is made."""
+        return update * self.updates.denominator // self.updates.numerator
+
+
 def _make_update(
-    options: Update, params: PyTree, total_steps: int, to_steps: ToSteps, where: str
+    options: Update, params: PyTree, schedules: _Schedules, where: str
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The named optimizer with its learning rate and weight decay."""
     factor = build(
         options.schedule,
         "schedule",
         f"{where}.schedule",
-        total_steps=total_steps,
-        to_steps=to_steps,
+        total_steps=schedules.total_steps,
+        to_steps=schedules.to_steps,
     )
 
     def learning_rate(step: Any) -> Any:
@@ -78,7 +96,7 @@ def _make_update(
         Component(options.name, **options.arguments),
         "optimizer",
         where,
-        learning_rate=learning_rate,
+        learning_rate=lambda update: learning_rate(schedules.step_of(update)),
         weight_decay=options.weight_decay,
         decay_mask=decay_mask,
     )
@@ -89,8 +107,7 @@ def _grouped(
     others: optax.GradientTransformation,
     options: Optimizer,
     params: PyTree,
-    total_steps: int,
-    to_steps: ToSteps,
+    schedules: _Schedules,
     where: str,
 ) -> optax.GradientTransformation:
     """Each group with its own optimizer, and `others` for what is in none."""
@@ -99,7 +116,7 @@ def _grouped(
     labels = jax.tree.map(lambda _: ungrouped, params)
     for name, group in options.groups.items():
         path = f"{where}.groups.{name}"
-        transformations[name], _ = _make_update(group, params, total_steps, to_steps, path)
+        transformations[name], _ = _make_update(group, params, schedules, path)
         inside = match_mask(group.parameters, params, f"{path}.parameters")
         for (place, taken), is_in in zip(
             jax.tree_util.tree_leaves_with_path(labels), jax.tree.leaves(inside), strict=True

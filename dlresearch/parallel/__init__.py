@@ -12,6 +12,7 @@ from dlresearch.parallel.mesh import (
     replicated,
 )
 from dlresearch.parallel.processes import ProcessOptions, set_up
+from dlresearch.parallel.rows import on_mesh, split_rows
 from dlresearch.parallel.sharding import (
     bytes_per_device,
     gather_weights,
@@ -37,11 +38,13 @@ __all__ = [
     "host",
     "in_words",
     "make_mesh",
+    "on_mesh",
     "parameter_shardings",
     "process_rows",
     "put_batch",
     "put_replicated",
     "replicated",
     "set_up",
+    "split_rows",
     "state_shardings",
 ]

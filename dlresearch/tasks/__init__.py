@@ -2,6 +2,7 @@
 
 from dlresearch.tasks.classification import Classification
 from dlresearch.tasks.forecasting import Forecasting
+from dlresearch.tasks.gan import GAN
 from dlresearch.tasks.language_model import LanguageModel
 from dlresearch.tasks.music import PolyphonicMusic, frame_nll
 from dlresearch.tasks.regression import Regression
@@ -11,9 +12,11 @@ from dlresearch.tasks.supervised import Supervised, require
 from dlresearch.tasks.task import (
     Average,
     Batch,
+    Hopeless,
     MakeModel,
     Metrics,
     Player,
+    Regulariser,
     Task,
     Variables,
     fold_in_name,
@@ -21,16 +24,19 @@ from dlresearch.tasks.task import (
 from dlresearch.tasks.translation import Translation
 
 __all__ = [
+    "GAN",
     "Average",
     "Batch",
     "Classification",
     "Forecasting",
+    "Hopeless",
     "LanguageModel",
     "MakeModel",
     "Metrics",
     "Player",
     "PolyphonicMusic",
     "Regression",
+    "Regulariser",
     "SequenceClassification",
     "Supervised",
     "Task",

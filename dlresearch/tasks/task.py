@@ -5,7 +5,7 @@ player in order, then the moving averages, then calls `after_step`; evaluators r
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -34,6 +34,30 @@ class Variables(flax.struct.PyTreeNode):
     averages: dict[str, PyTree] = flax.struct.field(default_factory=dict)
 
 
+Loss: TypeAlias = Callable[
+    [PyTree, Variables, Batch, Key[Array, ""]],
+    tuple[Float[Array, ""], tuple[dict[str, PyTree], Metrics]],
+]
+
+
+@dataclass(frozen=True)
+class Regulariser:
+    """A loss that a player's parameters follow only now and then: lazy regularisation (Karras et
+    al. 2020, arXiv:1912.04958, section 3.1).
+
+    At every `every`-th step the parameters are updated once more, along the gradient of `every`
+    times the loss. The learning rate and the decay rates `b1` and `b2` of the player's optimizer
+    are corrected for the additional updates as published there (appendix B).
+
+    Attributes:
+      loss: as that of a player, on the examples of its first update; its metrics are not recorded.
+      every: in steps; from the first one on.
+    """
+
+    loss: Loss
+    every: int
+
+
 @dataclass(frozen=True)
 class Player:
     """Who is updated: owner of `variables.params[name]`, with a loss of its own.
@@ -41,19 +65,17 @@ class Player:
     Attributes:
       name: key of its parameters, and of its optimizer in `config.optimizers`.
       loss: `(params, variables, batch, key) -> (loss, (state, metrics))`. `params` is the player's
-        own;
-        all in `variables` is constant to it. `state` replaces `variables.state`, `metrics` are
+        own; all in `variables` is constant to it. `state` replaces `variables.state`, `metrics` are
         scalars.
       repeats: updates in one step, each on examples of its own: a step then reads the batch size
         times the largest `repeats` of the task's players.
+      regulariser: what its parameters follow beside the loss, at some steps only.
     """
 
     name: str
-    loss: Callable[
-        [PyTree, Variables, Batch, Key[Array, ""]],
-        tuple[Float[Array, ""], tuple[dict[str, PyTree], Metrics]],
-    ]
+    loss: Loss
     repeats: int = 1
+    regulariser: Regulariser | None = None
 
 
 @dataclass(frozen=True)
@@ -100,12 +122,28 @@ class Task(Protocol):
         """Called at the end of a step, for what follows no gradient."""
         return variables
 
+    def health(self, metrics: Mapping[str, float], progress: float) -> Iterable[str]:
+        """Lines to warn the user with, looked at whenever training metrics are recorded.
+
+        Args:
+          metrics: means since the last record, by name; with several players `player/name`.
+          progress: the share of the run that is over.
+
+        Raises:
+          Hopeless: going on makes no sense; the run stops as diverged, for the reason given.
+        """
+        return ()
+
     def check(self, examples: Mapping[str, np.ndarray]) -> None:
         """Called on the host with examples as the source gives them, one row each.
 
         Raises:
           UserError: the task cannot learn from them.
         """
+
+
+class Hopeless(Exception):
+    """Training has failed although all numbers are finite; the message says why."""
 
 
 class MakeModel(Protocol):

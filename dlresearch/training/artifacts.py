@@ -13,6 +13,10 @@ IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 """Suffixes of what is shown as a picture, with the media type."""
 
 
+ABOUT = "about.txt"
+"""What an evaluator's figures were measured with."""
+
+
 def write_files(artifacts: Path, step: int, files: Mapping[str, bytes]) -> None:
     """Write each file whole or not at all; what an earlier evaluation of the step left is replaced.
 
@@ -31,6 +35,24 @@ def write_files(artifacts: Path, step: int, files: Mapping[str, bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+
+
+def files_by_step(folder: Path, before: int) -> dict[int, dict[str, bytes]]:
+    """What an evaluation left at earlier steps, by step and name."""
+    return {
+        int(path.name): {file.name: file.read_bytes() for file in path.glob("[!.]*")}
+        for path in folder.glob("[0-9]*")
+        if int(path.name) < before
+    }
+
+
+def newest_abouts(artifacts: Path) -> dict[str, str]:
+    """By evaluation, what its newest figures were measured with, where it says so."""
+    return {
+        file.parent.parent.name: file.read_text("utf-8").strip()
+        for _, file in newest_files(artifacts)
+        if file.name == ABOUT
+    }
 
 
 def newest_files(artifacts: Path) -> Iterator[tuple[int, Path]]:

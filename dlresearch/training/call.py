@@ -8,19 +8,23 @@ from jax.stages import Wrapped
 from jaxtyping import Array, PyTree
 
 from dlresearch.training.state import TrainState
-from dlresearch.training.step import Step
 
 Pick: TypeAlias = Callable[[dict[str, Array], Any], dict[str, Array]]
 
 
-def jit_call(step: Step, pick: Pick, steps: int, abstract_state: TrainState) -> Wrapped:
+def jit_call(
+    step: Callable[[TrainState, dict[str, Array]], TrainState],
+    pick: Pick,
+    steps: int,
+    abstract_state: TrainState,
+) -> Wrapped:
     """`make_call`, jitted: the state is donated, and stays where `abstract_state` says it lies."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state)
     return jax.jit(make_call(step, pick, steps), donate_argnums=0, out_shardings=(shardings, None))
 
 
 def make_call(
-    step: Step, pick: Pick, steps: int
+    step: Callable[[TrainState, dict[str, Array]], TrainState], pick: Pick, steps: int
 ) -> Callable[[TrainState, dict[str, Array], Any], tuple[TrainState, PyTree]]:
     """One dispatch: `steps` steps, `(state, resident, taken) -> (state, recorded)`.
 

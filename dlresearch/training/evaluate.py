@@ -9,9 +9,9 @@ from dlresearch.training.artifacts import write_files
 from dlresearch.training.checkpoints import Checkpoints, DamagedCheckpoint
 from dlresearch.training.choose import choose_step
 from dlresearch.training.evaluations import best_score
+from dlresearch.training.metadata import check_vocabularies
 from dlresearch.training.records import read_records
 from dlresearch.training.setup import Setup
-from dlresearch.training.vocabularies import check_vocabularies
 from dlresearch.training.workdir import Workdir, write_json
 
 
@@ -32,7 +32,7 @@ def evaluate_checkpoint(setup: Setup, path: str, which: str) -> tuple[int, dict[
         raise UserError(f"--workdir: {path} holds no checkpoints")
     if not setup.evaluations:
         raise UserError("config.evaluators: there are none")
-    check_vocabularies(workdir.vocabularies, setup.metadata)
+    check_vocabularies(workdir, setup.metadata)
     history = read_records(workdir.metrics)
     score = best_score(setup.experiment, lambda step, name: history.get(step, {}).get(name))
     checkpoints = Checkpoints(workdir.checkpoints, score, read_only=True)
@@ -51,7 +51,8 @@ def evaluate_checkpoint(setup: Setup, path: str, which: str) -> tuple[int, dict[
         outcome = evaluation.run(setup.predict, variables)
         metrics |= outcome.metrics
         if jax.process_index() == 0:
-            write_files(workdir.artifacts, step, outcome.files)
+            later = evaluation.over_training(workdir.artifacts, step, outcome.files)
+            write_files(workdir.artifacts, step, {**outcome.files, **later})
     target = workdir.artifacts / f"evaluation-{step}.json"
     if jax.process_index() == 0:
         target.parent.mkdir(exist_ok=True)

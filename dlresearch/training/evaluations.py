@@ -1,24 +1,34 @@
 """The evaluators of a run, each with its examples."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jax.sharding import Mesh
 
-from dlresearch.config import Duration, Experiment, build
-from dlresearch.data import Buckets, evaluation_batches, load_all
+from dlresearch.config import Component, Duration, Experiment, build, build_all
+from dlresearch.config import Evaluator as Options
+from dlresearch.data import Buckets
 from dlresearch.errors import UserError, located, suggest
 from dlresearch.evaluation import Evaluator, Finding, OverViews, Predict, Views
-from dlresearch.parallel import check_batch_size, process_rows, put_batch
+from dlresearch.parallel import check_batch_size
 from dlresearch.tasks import Batch, Task, Variables
+from dlresearch.training.artifacts import ABOUT, files_by_step
 from dlresearch.training.every import Every
+from dlresearch.training.examples import Examples
 
 # Of a source, what an evaluator may ask for.
-_KNOWN = ("class_names", "vocabularies", "characters_per_token", "scale")
+_KNOWN = (
+    "class_names",
+    "num_classes",
+    "vocabularies",
+    "characters_per_token",
+    "scale",
+    "centres",
+    "deviation",
+)
 
 
 @dataclass(frozen=True)
@@ -42,69 +52,54 @@ class Evaluation:
       every: when it is due, beside the end.
       at_start: also at step 0.
       views: what predictions are means over; None takes the images as they are.
-      resident: keep the batches on the device from the first evaluation on.
       best: the metric, with the evaluation's name, that `config.checkpoint.best` expects of it.
     """
 
     name: str
     evaluator: Evaluator
-    source: Any
-    transforms: tuple[Any, ...]
-    batch_size: int
-    mesh: Mesh
-    task: Task
+    examples: Examples
     every: Every
     at_start: bool
-    resident: bool
     views: Views | None = None
     best: str | None = None
-    buckets: Buckets | None = None
-    _kept: list[Batch] = field(default_factory=list)
 
     def due(self, step: int, total: int) -> bool:
         return step == total or self.every.due(step) or (step == 0 and self.at_start)
 
     def run(self, predict: Predict, variables: Variables) -> Outcome:
         """Metrics and files."""
-        return self._run(predict, variables, self._batches())
+        return self._run(predict, variables, iter(self.examples))
 
     def run_on_one_batch(self, predict: Predict, variables: Variables) -> Outcome:
         """As `run`, on the first batch only: to see that it works."""
-        return self._run(predict, variables, islice(self._batches(), 1))
+        return self._run(predict, variables, islice(iter(self.examples), 1))
+
+    def over_training(
+        self, artifacts: Path, step: int, files: Mapping[str, bytes]
+    ) -> dict[str, bytes]:
+        """Files that show how those of this evaluation changed up to this step, from what earlier
+        steps left in the folder for artifacts.
+        """
+        combine = getattr(self.evaluator, "over_training", None)
+        if combine is None:
+            return {}
+        history = files_by_step(artifacts / self.name, before=step)
+        history[step] = {Path(name).name: content for name, content in files.items()}
+        return _sorted_out(combine(history), self.name)[1]
 
     def _run(self, predict: Predict, variables: Variables, batches: Iterator[Batch]) -> Outcome:
         if self.views is not None:
             predict = OverViews(predict, self.views)
         with located(f"config.evaluators.{self.name}"):
             found = self.evaluator.run(predict, variables, batches)
-            metrics, files = _sorted_out(found, self.name)
+            about = getattr(self.evaluator, "about", None)
+            noted = {} if about is None else {ABOUT: about}
+            metrics, files = _sorted_out({**found, **noted}, self.name)
         if self.best is not None and self.best not in metrics:
             raise UserError(
                 f"config.checkpoint.best: there is no {self.best!r}; {suggest(self.best, metrics)}"
             )
         return Outcome(metrics, files)
-
-    def _batches(self) -> Iterator[Batch]:
-        if self._kept:
-            yield from self._kept
-            return
-        rows = process_rows(self.mesh, self.batch_size)
-        examples = load_all(self.source, self.transforms) if self.resident else self.source
-        transforms = () if self.resident else self.transforms
-        kept, places = [], np.arange(len(self.source))
-        batches = evaluation_batches(examples, transforms, self.batch_size, rows)
-        for number, batch in enumerate(batches):
-            if self.buckets is not None:
-                # Those of all processes, so that they agree.
-                first = number * self.batch_size
-                width = self.buckets.width(places[first : first + self.batch_size])
-                batch = self.buckets.trim(batch, width)
-            self.task.check(batch)
-            on_device = put_batch(self.mesh, batch)
-            if self.resident:
-                kept.append(on_device)
-            yield on_device
-        self._kept = kept  # only once all were read: a preempted evaluation keeps nothing
 
 
 def _sorted_out(
@@ -131,9 +126,12 @@ def make_evaluations(
     transforms: tuple[Any, ...],
     every: Callable[[Duration], Every],
     task: Task,
-    vocabularies: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any],
+    open_run: Callable[[str], Any],
 ) -> dict[str, Evaluation]:
-    """The evaluations of a config, by name; `vocabularies` are those of the training source."""
+    """The evaluations of a config, by name; `metadata` is that of the training source, and
+    `open_run` makes an extractor of features of a run folder.
+    """
     best = experiment.checkpoint.best
     if best is not None and best.split("/")[0] not in experiment.evaluators:
         raise UserError(
@@ -143,48 +141,83 @@ def make_evaluations(
     evaluations = {}
     for name, options in experiment.evaluators.items():
         path = f"config.evaluators.{name}"
-        source: Any = build(options.source, "source", f"{path}.source", vocabularies=vocabularies)
-        if len(source) == 0:
-            raise UserError(f"{path}.source: it has no examples")
-        metadata = getattr(source, "metadata", {})
-        known = {key: metadata[key] for key in _KNOWN if key in metadata}
-        if hasattr(source, "references"):
-            known["references"] = source.references
+        own = (
+            transforms
+            if options.transforms is None
+            else build_all(options.transforms, "transform", f"{path}.transforms")
+        )
+
+        def examples_of(
+            component: Component,
+            argument: str,
+            path: str = path,
+            own: tuple[Any, ...] = own,
+            options: Options = options,
+        ) -> Examples:
+            where = f"{path}.{argument}"
+            source = build(component, "source", where, vocabularies=metadata.get("vocabularies"))
+            if len(source) == 0:
+                raise UserError(f"{where}: it has no examples")
+            return Examples(
+                source=source,
+                transforms=own,
+                batch_size=options.batch_size or experiment.batch_size,
+                mesh=mesh,
+                task=task,
+                resident=experiment.data.placement == "resident",
+                buckets=_buckets(experiment, source, where),
+            )
+
+        examples = examples_of(options.source, "source")
         evaluations[name] = Evaluation(
             name=name,
-            evaluator=build(options, "evaluator", path, **known),
-            source=source,
-            transforms=transforms
-            if options.transforms is None
-            else tuple(
-                build(component, "transform", f"{path}.transforms.{index}")
-                for index, component in enumerate(options.transforms)
+            evaluator=build(
+                options,
+                "evaluator",
+                path,
+                **_known(examples.source),
+                reference=_called(options.source),
+                reference_examples=len(examples),
+                examples_of=examples_of,
+                open_run=open_run,
+                latent=getattr(task, "latent", None),
             ),
-            batch_size=options.batch_size or experiment.batch_size,
-            mesh=mesh,
-            task=task,
+            examples=examples,
             every=every(options.every),
             at_start=options.at_start,
-            resident=experiment.data.placement == "resident",
             views=None if options.views is None else build(options.views, "view", f"{path}.views"),
-            buckets=_buckets(experiment, source, path),
             best=best if best is not None and best.split("/")[0] == name else None,
         )
-        check_batch_size(mesh, evaluations[name].batch_size, f"{path}.batch_size")
-        streams = metadata.get("streams")
-        if streams is not None and streams != evaluations[name].batch_size:
+        check_batch_size(mesh, examples.batch_size, f"{path}.batch_size")
+        streams = getattr(examples.source, "metadata", {}).get("streams")
+        if streams is not None and streams != examples.batch_size:
             raise UserError(
-                f"{path}.source.streams: {streams}, and a batch has"
-                f" {evaluations[name].batch_size} examples, one of each stream; make them equal"
+                f"{path}.source.streams: {streams}, and a batch has {examples.batch_size} examples,"
+                " one of each stream; make them equal"
             )
     return evaluations
+
+
+def _called(source: Component) -> str:
+    """A source in words, such as `tfds mnist test`: its name and what it is told, without paths."""
+    told = [str(value) for key, value in source.arguments.items() if key in ("dataset", "split")]
+    return " ".join([source.name, *told])
+
+
+def _known(source: Any) -> dict[str, Any]:
+    """What an evaluator may ask for of its source."""
+    metadata = getattr(source, "metadata", {})
+    known = {key: metadata[key] for key in _KNOWN if key in metadata}
+    if hasattr(source, "references"):
+        known["references"] = source.references
+    return known
 
 
 def _buckets(experiment: Experiment, source: Any, path: str) -> Buckets | None:
     widths = experiment.data.buckets
     if not widths or not getattr(source, "metadata", {}).get("sequences"):
         return None
-    with located(f"{path}.source"):
+    with located(path):
         return Buckets(source, widths)
 
 

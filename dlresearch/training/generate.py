@@ -7,18 +7,20 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
-from dlresearch.config import Experiment, build
+from dlresearch.config import Experiment
 from dlresearch.errors import UserError
 from dlresearch.tasks import Task, Variables
 from dlresearch.training.arrays import nested
 from dlresearch.training.checkpoints import Checkpoints, DamagedCheckpoint
 from dlresearch.training.choose import choose_step
 from dlresearch.training.evaluations import best_score
-from dlresearch.training.models import MakeModel
+from dlresearch.training.metadata import read_metadata
+from dlresearch.training.models import make_task
 from dlresearch.training.records import read_records
 from dlresearch.training.state import EVALUATION_AVERAGE
-from dlresearch.training.vocabularies import read_metadata
 from dlresearch.training.workdir import Workdir
+
+_BASE = "variables/"
 
 
 def learned(experiment: Experiment, path: str, which: str) -> tuple[Task, Variables, int]:
@@ -37,13 +39,7 @@ def learned(experiment: Experiment, path: str, which: str) -> tuple[Task, Variab
     workdir = Workdir(Path(path).expanduser().absolute())
     if not workdir.checkpoints.is_dir():
         raise UserError(f"--workdir: {path} holds no checkpoints")
-    task: Task = build(
-        experiment.task,
-        "task",
-        "config.task",
-        make_model=MakeModel(experiment),
-        metadata=read_metadata(workdir.vocabularies),
-    )
+    task: Task = make_task(experiment, read_metadata(workdir))
     history = read_records(workdir.metrics)
     score = best_score(experiment, lambda step, name: history.get(step, {}).get(name))
     checkpoints = Checkpoints(workdir.checkpoints, score, read_only=True)
@@ -62,19 +58,24 @@ def _variables(checkpoints: Checkpoints, step: int) -> Variables:
     Nothing of the task is asked for shapes, which would need a batch: a checkpoint knows them.
     """
     saved = checkpoints.arrays(step)
-    average = f"variables/averages/{EVALUATION_AVERAGE}/"
-    base = average if any(name.startswith(average) for name in saved) else "variables/"
-    parts = (f"{base}params/", f"{base}state/")
+    average = f"averages/{EVALUATION_AVERAGE}/"
+    averaged = any(name.startswith(f"{_BASE}{average}") for name in saved)
+    # In place of parameters and state, where the run keeps their average.
+    left_out = ("params/", "state/") if averaged else (average,)
     here = SingleDeviceSharding(jax.devices()[0])
     wanted = {
         name: jax.ShapeDtypeStruct(spec.shape, jnp.dtype(spec.dtype), sharding=here)
         for name, spec in saved.items()
-        if name.startswith(parts)
+        if name.startswith(_BASE) and not name.removeprefix(_BASE).startswith(left_out)
     }
     arrays = checkpoints.restore_arrays(wanted, step)
     tree: dict[str, Any] = nested(
-        {name.removeprefix(base): array for name, array in arrays.items()}
+        {name.removeprefix(_BASE): array for name, array in arrays.items()}
     )
+    averages = tree.get("averages", {})
+    tree |= averages.pop(EVALUATION_AVERAGE, {})
     params, state = tree["params"], tree.get("state", {})
     # A network without a state has no arrays there, and an empty dict all the same.
-    return Variables(params=params, state={**{player: {} for player in params}, **state})
+    return Variables(
+        params=params, state={**{player: {} for player in params}, **state}, averages=averages
+    )

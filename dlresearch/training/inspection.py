@@ -1,6 +1,7 @@
 """What can be said of a run without training: shapes, parameters, memory, FLOPs, one real batch."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -36,7 +37,7 @@ def inspect(setup: Setup) -> Iterator[str]:
     yield from setup.notes
     for name, evaluation in setup.evaluations.items():
         yield (
-            f"{len(evaluation.source):,} examples in evaluator {name!r}, every"
+            f"{len(evaluation.examples):,} examples in evaluator {name!r}, every"
             f" {evaluation.every.period:,.4g} steps"
         )
     saves = f"{schedule.checkpoint.period:,.4g}"
@@ -62,7 +63,7 @@ def inspect(setup: Setup) -> Iterator[str]:
     for evaluation in setup.evaluations.values():
         outcome = evaluation.run_on_one_batch(setup.predict, variables)
         found = ", ".join((_numbers(outcome.metrics), *outcome.files))
-        yield f"  a batch of {evaluation.batch_size} gives {found}"
+        yield f"  a batch of {evaluation.examples.batch_size} gives {found}"
     yield "\nNothing found that would fail."
 
 
@@ -78,7 +79,9 @@ def _planned(setup: Setup) -> Iterator[str]:
     yield from _batch(batch)
     yield from _parameters(setup)
     yield from _start(setup)
-    step = jax.make_jaxpr(setup.step)(setup.abstract_state, setup.batch_shapes)
+    step = jax.make_jaxpr(partial(setup.step, due=setup.due(0)))(
+        setup.abstract_state, setup.batch_shapes
+    )
     yield "\nA step"
     yield f"  {with_prefix(jaxpr_flops(step), 'FLOP')} in matrix products and convolutions"
     yield (
@@ -150,7 +153,7 @@ def _sizes(setup: Setup) -> Iterator[str]:
 
 def _step(setup: Setup, feed: Feed, taken: Any, start: TrainState) -> Iterator[str]:
     """What a step costs, and what the first one gives."""
-    call = jit_call(setup.step, feed.pick, 1, setup.abstract_state)
+    call = jit_call(partial(setup.step, due=setup.due(0)), feed.pick, 1, setup.abstract_state)
     traced = call.trace(setup.abstract_state, feed.resident, taken)
     flops = with_prefix(jaxpr_flops(traced.jaxpr), "FLOP")
     yield f"  {flops} in matrix products and convolutions"
@@ -177,7 +180,9 @@ def _step(setup: Setup, feed: Feed, taken: Any, start: TrainState) -> Iterator[s
         )
     yield f"  the first one gives {_numbers(metrics)}"
     for stage in setup.stages[1:]:
-        later = jax.make_jaxpr(stage.step)(setup.abstract_state, setup.batch_shapes)
+        later = jax.make_jaxpr(partial(stage.step, due=setup.due(0)))(
+            setup.abstract_state, setup.batch_shapes
+        )
         yield f"  from step {stage.start} on: {with_prefix(jaxpr_flops(later), 'FLOP')}"
 
 

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,20 +15,21 @@ from dlresearch.config import to_dict
 from dlresearch.errors import UserError, one_line
 from dlresearch.models import jaxpr_flops
 from dlresearch.parallel import at_failure
-from dlresearch.training.artifacts import write_files
+from dlresearch.tasks import Hopeless
+from dlresearch.training.artifacts import newest_abouts, write_files
 from dlresearch.training.call import jit_call
 from dlresearch.training.checkpoints import Checkpoints, Restored
 from dlresearch.training.console import Progress, say
 from dlresearch.training.evaluations import best_score
 from dlresearch.training.every import Every
 from dlresearch.training.feed import Feed
+from dlresearch.training.metadata import check_vocabularies, keep_metadata
 from dlresearch.training.records import Records
 from dlresearch.training.report import write_report
 from dlresearch.training.result import Result, content
 from dlresearch.training.setup import Setup
 from dlresearch.training.stages import Stage, stage_at
 from dlresearch.training.state import Recorded, TrainState
-from dlresearch.training.vocabularies import check_vocabularies, keep_vocabularies
 from dlresearch.training.workdir import (
     Workdir,
     check_same_config,
@@ -54,9 +55,9 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
     check_same_config(setup.experiment, workdir, accept_changed_config)
     run = _Run(setup, workdir)
     if run.begun:
-        check_vocabularies(workdir.vocabularies, setup.metadata)
+        check_vocabularies(workdir, setup.metadata)
     if jax.process_index() == 0:  # now that the folder is known to fit, and not before
-        keep_vocabularies(workdir.vocabularies, setup.metadata)
+        keep_metadata(workdir, setup.metadata)
         write_json(workdir.config, to_dict(setup.experiment))
         write_json(workdir.environment, environment({"seed": setup.experiment.seed}))
         workdir.result.unlink(missing_ok=True)  # of an earlier execution
@@ -76,6 +77,15 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
             run.note_failure(one_line(error))
         raise
     return run.finish(status)
+
+
+class _Kind(NamedTuple):
+    """What the program of a call depends on."""
+
+    steps: int
+    stage: int
+    width: int | None
+    due: tuple[str, ...] | None
 
 
 class _Run:
@@ -107,7 +117,7 @@ class _Run:
             write=jax.process_index() == 0,
         )
         self.steps_per_call = setup.steps_per_call
-        self.calls: dict[tuple[int, int, int | None], Callable[..., Any]] = {}
+        self.calls: dict[_Kind, Callable[..., Any]] = {}
         self.progress = Progress(self.schedule.total, setup.examples_per_step)
         # (step, what was recorded up to it): fetched when the next one is due, not before.
         self.pending: tuple[int, Recorded] | None = None
@@ -135,9 +145,13 @@ class _Run:
             steps = self._steps_of_next_call()
             taken = self.feed.take(steps)
             stage = stage_at(self.setup.stages, self.step)
-            width = self.setup.order.width(self.step)
-            call = self.calls.get((steps, stage.start, width))
-            call = call or self._compile(steps, stage, width, self.feed, taken)
+            kind = _Kind(
+                steps,
+                stage.start,
+                self.setup.order.width(self.step),
+                self.setup.due(self.step, steps),
+            )
+            call = self.calls.get(kind) or self._compile(kind, stage, self.feed, taken)
             self.state, recorded = call(self.state, self.feed.resident, taken)
             self.step += steps
             self.doing = "training"
@@ -179,7 +193,9 @@ class _Run:
                 for evaluation in due:
                     outcome = evaluation.run(self.setup.predict, variables)
                     metrics |= outcome.metrics
-                    self._keep(step, outcome.files)  # first: what is recorded is complete
+                    later = evaluation.over_training(self.workdir.artifacts, step, outcome.files)
+                    # First: what is recorded is complete.
+                    self._keep(step, {**outcome.files, **later})
                 self._write(step, metrics, pause=time.perf_counter() - began)
             elif log:
                 self._flush()
@@ -212,10 +228,12 @@ class _Run:
         """Training metrics since the last record.
 
         Raises:
-          Diverged: steps among them were not finite, and the config does not say to skip such.
+          Diverged: steps among them were not finite, and the config does not say to skip such; or
+            the task sees no sense in going on.
         """
         count = int(recorded.nonfinite_steps)
-        means = {f"train/{name}": value for name, value in recorded.means().items()}
+        metrics = recorded.means()
+        means = {f"train/{name}": value for name, value in metrics.items()}
         if count:
             first, last = int(recorded.first_nonfinite), int(recorded.last_nonfinite)
             steps = f"step {first + 1}" if first == last else f"steps {first + 1} to {last + 1}"
@@ -226,6 +244,11 @@ class _Run:
                 raise Diverged(f"{what}; none between two records could be applied")
             say(f"{what}; skipped")
             means["train/nonfinite_steps"] = float(count)
+        try:
+            for line in self.setup.task.health(metrics, step / self.schedule.total):
+                say(line)
+        except Hopeless as reason:
+            raise Diverged(str(reason)) from None
         return means
 
     def save(self) -> None:
@@ -276,19 +299,22 @@ class _Run:
         alike = {width(step) for step in range(self.step, self.step + several)}
         return several if len(alike) == 1 else 1
 
-    def _compile(
-        self, steps: int, stage: Stage, width: int | None, feed: Feed, taken: Any
-    ) -> Callable[..., Any]:
+    def _compile(self, kind: _Kind, stage: Stage, feed: Feed, taken: Any) -> Callable[..., Any]:
         began = time.perf_counter()
-        self.doing = "compilation"
+        self.doing, steps = "compilation", kind.steps
         what = "a step" if steps == 1 else f"{steps} steps in one call"
-        say(f"compiling {what}{'' if width is None else f' for {width} tokens'} ...")
-        pick = partial(feed.pick, width=width)
-        call = jit_call(stage.step, pick, steps, self.setup.abstract_state)
+        if kind.width is not None:
+            what += f" for {kind.width} tokens"
+        if kind.due:
+            what += f" with the regulariser of the {' and the '.join(kind.due)}"
+        say(f"compiling {what} ...")
+        pick = partial(feed.pick, width=kind.width)
+        step = partial(stage.step, due=kind.due)
+        call = jit_call(step, pick, steps, self.setup.abstract_state)
         traced = call.trace(self.state, feed.resident, taken)
         self.progress.flops_per_step = jaxpr_flops(traced.jaxpr) / steps
         compiled = preemption.interruptible(traced.lower().compile)
-        self.calls[steps, stage.start, width] = compiled
+        self.calls[kind] = compiled
         seconds = time.perf_counter() - began
         say(f"compiled in {seconds:.1f} s")
         self.progress.pause(seconds)
@@ -317,4 +343,5 @@ class _Run:
 
     def _content(self, status: str) -> dict[str, Any]:
         metrics = self.records.latest()
-        return content(self.setup.experiment, status, self.step, metrics, self._seconds())
+        about = newest_abouts(self.workdir.artifacts)
+        return content(self.setup.experiment, status, self.step, metrics, about, self._seconds())

@@ -82,8 +82,8 @@ class _Caller:
     """Calls of the compiled step, one after the other.
 
     Attributes:
-      programs: by the width of the batch, with the FLOPs of a step; each made its first call before
-        any that counts.
+      programs: by the width of the batch and the regularisers that are due, with the FLOPs of a
+        step; each made its first call before any that counts.
       flops: of the calls since the start or `restart`.
     """
 
@@ -92,7 +92,7 @@ class _Caller:
         # In buckets, neighbours differ in width.
         bucketed = isinstance(setup.order, BucketedOrder)
         self.steps = 1 if bucketed else setup.steps_per_call
-        self.programs: dict[int | None, tuple[Any, float]] = {}
+        self.programs: dict[Any, tuple[Any, float]] = {}
         self.seconds_compiling = 0.0
         self.restart()
         self.state = setup.initial_state(self.feed)
@@ -100,28 +100,32 @@ class _Caller:
     def restart(self) -> None:
         self.feed.start(0)
         self.feed.waiting = self.flops = 0.0
-        self._step, self._width = 0, None
+        self._step, self._kind = 0, None
 
     def take(self) -> Any:
         """What the next call reads; those before it that needed a new program are made here."""
         while True:
-            self._width = self.setup.order.width(self._step)
+            width = self.setup.order.width(self._step)
+            due = self.setup.due(self._step, self.steps)
+            self._kind = width, due
             taken = self.feed.take(self.steps)
             self._step += self.steps
-            if self._width in self.programs:
+            if self._kind in self.programs:
                 return taken
             began = time.perf_counter()
-            pick = partial(self.feed.pick, width=self._width)
-            call = jit_call(self.setup.step, pick, self.steps, self.setup.abstract_state)
+            pick = partial(self.feed.pick, width=width)
+            call = jit_call(
+                partial(self.setup.step, due=due), pick, self.steps, self.setup.abstract_state
+            )
             traced = call.trace(self.state, self.feed.resident, taken)
             flops = jaxpr_flops(traced.jaxpr) / self.steps
-            self.programs[self._width] = traced.lower().compile(), flops
+            self.programs[self._kind] = traced.lower().compile(), flops
             self.seconds_compiling += time.perf_counter() - began
             self.call(taken)
             jax.block_until_ready(self.state)
 
     def call(self, taken: Any) -> Array:
-        program, flops = self.programs[self._width]
+        program, flops = self.programs[self._kind]
         self.flops += flops * self.steps
         self.state, recorded = program(self.state, self.feed.resident, taken)
         return recorded.finite_steps

@@ -1,14 +1,16 @@
 """From a component of the config to a model, as tasks ask for one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
-from dlresearch.config import Component, Experiment, bind
+from dlresearch.config import Component, Experiment, bind, build
 from dlresearch.errors import UserError, located
 from dlresearch.models import KeepProducts, Model, functional
+from dlresearch.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class MakeModel:
         return _LocatedModel(KeepProducts(model) if remat == "dots" else model, path)
 
 
+def make_task(experiment: Experiment, metadata: Mapping[str, Any]) -> Task:
+    """The task of a run; `metadata` is that of its training source."""
+    return build(
+        experiment.task, "task", "config.task", make_model=MakeModel(experiment), metadata=metadata
+    )
+
+
 @dataclass(frozen=True)
 class _LocatedModel:
     """A model whose messages name its place in the config."""
@@ -58,3 +67,7 @@ class _LocatedModel:
     ) -> tuple[Any, Any]:
         with located(self.path):
             return self.model.apply(params, state, *inputs, train=train, key=key, method=method)
+
+    def features(self, params: Any, state: Any, *inputs: Any) -> Float[Array, "batch features"]:
+        with located(self.path):
+            return self.model.features(params, state, *inputs)

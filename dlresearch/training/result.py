@@ -25,13 +25,23 @@ class Result:
 
 
 def content(
-    experiment: Experiment, status: str, step: int, metrics: Mapping[str, float], seconds: float
+    experiment: Experiment,
+    status: str,
+    step: int,
+    metrics: Mapping[str, float],
+    about: Mapping[str, str],
+    seconds: float,
 ) -> dict[str, Any]:
-    """What result.json holds."""
+    """What result.json holds.
+
+    Args:
+      about: by evaluation, what its figures were measured with, where it says so.
+    """
     return {
         "status": status,
         "step": step,
         "metrics": without_nan(metrics),
+        **({"about": dict(about)} if about else {}),
         "seed": experiment.seed,
         "wall_seconds": round(seconds, 1),
         "device": device_name(),

@@ -1,6 +1,7 @@
 """From a validated config to the objects of a run; shared by every verb."""
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from functools import cached_property, partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from dlresearch.config import Component, Experiment, build
+from dlresearch.config import Experiment, build, build_all
 from dlresearch.data import (
     EPOCH,
     EXAMPLE,
@@ -21,14 +22,15 @@ from dlresearch.data import (
     labels_of,
 )
 from dlresearch.errors import UserError, located, suggest
-from dlresearch.optim import make_optimizer
-from dlresearch.parallel import check_batch_size
+from dlresearch.optim import lazily_regularised, make_optimizer
+from dlresearch.parallel import check_batch_size, on_mesh
 from dlresearch.tasks import Average, Task, Variables
 from dlresearch.training.call import Pick
 from dlresearch.training.evaluations import Evaluation, make_evaluations
+from dlresearch.training.extractors import open_run
 from dlresearch.training.feed import Feed
 from dlresearch.training.layout import Layout, mesh_of
-from dlresearch.training.models import MakeModel
+from dlresearch.training.models import make_task
 from dlresearch.training.orders import make_order
 from dlresearch.training.schedule import Schedule
 from dlresearch.training.stages import Sizes, Stage, at_size
@@ -60,12 +62,17 @@ class Setup:
         self.source: Any = build(data.source, "source", "config.data.source")
         if len(self.source) == 0:
             raise UserError("config.data.source: it has no examples")
-        self.transforms = _build_all(data.transforms, "transform", "config.data.transforms")
-        self.preprocess = _build_all(data.preprocess, "augmentation", "config.data.preprocess")
-        self.metadata: Mapping[str, Any] = getattr(self.source, "metadata", {})
+        self.transforms = build_all(data.transforms, "transform", "config.data.transforms")
+        self.preprocess = build_all(data.preprocess, "augmentation", "config.data.preprocess")
+        self.metadata: Mapping[str, Any] = {
+            **getattr(self.source, "metadata", {}),
+            "shapes": {name: list(value.shape[1:]) for name, value in self._example.items()},
+            "dtypes": {name: str(value.dtype) for name, value in self._example.items()},
+            "batch_size": experiment.batch_size,
+        }
         oversampling = self._oversampling()
         known = {name: self.metadata[name] for name in ("num_classes",) if name in self.metadata}
-        self.augmentations = _build_all(
+        self.augmentations = build_all(
             data.augmentations, "augmentation", "config.data.augmentations", **known
         )
         self._visits = any(getattr(each, "reads_visit", False) for each in self.augmentations)
@@ -75,13 +82,7 @@ class Setup:
                     f"config.data.preprocess.{index}: it is random; move it to"
                     " config.data.augmentations"
                 )
-        self.task: Task = build(
-            experiment.task,
-            "task",
-            "config.task",
-            make_model=MakeModel(experiment),
-            metadata=self.metadata,
-        )
+        self.task: Task = make_task(experiment, self.metadata)
         self.examples_per_step = experiment.batch_size * draws_of(self.task)
         check_batch_size(self.mesh, self.examples_per_step)
         check_batch_size(
@@ -101,6 +102,7 @@ class Setup:
         self.optimizers = self._optimizers()
         sizes = self._sizes.pairs
         made = [make_step(self.task, self._step_options(pixels)) for _, pixels in sizes]
+        made = [(initial, on_mesh(self.mesh, step)) for initial, step in made]
         self._initial, self.step = made[0]
         self.stages = tuple(
             Stage(start, step) for (start, _), (_, step) in zip(sizes, made, strict=True)
@@ -111,7 +113,8 @@ class Setup:
             self.transforms,
             self.schedule.every,
             self.task,
-            self.metadata.get("vocabularies"),
+            self.metadata,
+            open_run,
         )
 
     # --- what the verbs use ---------------------------------------------------------------------
@@ -132,10 +135,16 @@ class Setup:
         )
 
     @cached_property
-    def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Of the global batch a step reads, before preprocessing; read from the first example."""
+    def _example(self) -> dict[str, np.ndarray]:
+        """The first one, as a batch, before preprocessing."""
         first = next(evaluation_batches(self.source, self.transforms, 1, slice(0, 1)))
         del first["mask"]
+        return first
+
+    @cached_property
+    def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Of the global batch a step reads, before preprocessing; read from the first example."""
+        first = self._example
         if self._visits:
             if taken := sorted({EXAMPLE, EPOCH} & first.keys()):
                 raise UserError(
@@ -143,7 +152,7 @@ class Setup:
                     " which one of these needs for something else; rename it with"
                     " config.data.transforms"
                 )
-            first |= dict.fromkeys((EXAMPLE, EPOCH), np.zeros(1, np.int32))
+            first = first | dict.fromkeys((EXAMPLE, EPOCH), np.zeros(1, np.int32))
         return {
             name: jax.ShapeDtypeStruct((self.examples_per_step, *value.shape[1:]), value.dtype)
             for name, value in first.items()
@@ -173,7 +182,8 @@ class Setup:
 
     def predict(self, variables: Variables, batch: Mapping[str, Array]) -> Any:
         """What evaluators read: the task's prediction for a batch as the source gives it."""
-        return self.task.predict(self._layout.gather(variables), self._preprocessed(dict(batch)))
+        predict = on_mesh(self.mesh, self.task.predict)
+        return predict(self._layout.gather(variables), self._preprocessed(dict(batch)))
 
     def evaluation_variables(self, variables: Variables) -> Variables:
         """The variables to evaluate: with the moving average in place where the run keeps one."""
@@ -189,6 +199,18 @@ class Setup:
             return self.experiment.steps_per_call
         on_cpu = jax.default_backend() == "cpu"
         return 1 if on_cpu or self.experiment.data.placement != "resident" else 10
+
+    def due(self, step: int, steps: int = 1) -> tuple[str, ...] | None:
+        """The players whose regularisers a call of so many steps applies; None where the device
+        finds out.
+
+        On CPU a step is compiled for each answer: XLA:CPU runs a convolution under a condition
+        a hundred times slower than outside of one.
+        """
+        lazy = {p.name: p.regulariser.every for p in self.task.players if p.regulariser is not None}
+        if lazy and (steps > 1 or jax.default_backend() != "cpu"):
+            return None
+        return tuple(name for name, every in lazy.items() if step % every == 0)
 
     # --- how they are made ----------------------------------------------------------------------
 
@@ -235,20 +257,32 @@ class Setup:
         return {EVALUATION_AVERAGE: Average(of, decay)}
 
     def _optimizers(self) -> dict[str, PlayerOptimizer]:
-        names = [player.name for player in self.task.players]
+        players = {player.name: player for player in self.task.players}
         for name in self.experiment.optimizers:
-            if name not in names:
+            if name not in players:
                 raise UserError(
                     f"config.optimizers.{name}: no player of the task is called that;"
-                    f" {suggest(name, names)}"
+                    f" {suggest(name, players)}"
                 )
         optimizers = {}
-        for name in names:
+        for name, player in players.items():
             own = name in self.experiment.optimizers
             options = self.experiment.optimizers[name] if own else self.experiment.optimizer
             where = f"config.optimizers.{name}" if own else "config.optimizer"
+            updates = Fraction(player.repeats)
+            if player.regulariser is not None:
+                every = player.regulariser.every
+                options, updates = (
+                    lazily_regularised(options, every, where),
+                    updates + Fraction(1, every),
+                )
             transformation, rate = make_optimizer(
-                options, self._params[name], self.schedule.total, self.schedule.to_steps, where
+                options,
+                self._params[name],
+                self.schedule.total,
+                self.schedule.to_steps,
+                where,
+                updates,
             )
             optimizers[name] = PlayerOptimizer(transformation, rate, options.clip_norm)
         return optimizers
@@ -297,12 +331,3 @@ class Setup:
         self, seed: Array, batch: dict[str, Array], loaded: Mapping[str, Array]
     ) -> TrainState:
         return self._initial(seed, self._first_variables(seed, batch, loaded), batch)
-
-
-def _build_all(
-    components: tuple[Component, ...], kind: str, path: str, **context: Any
-) -> tuple[Any, ...]:
-    return tuple(
-        build(component, kind, f"{path}.{index}", **context)
-        for index, component in enumerate(components)
-    )

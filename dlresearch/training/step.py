@@ -4,19 +4,40 @@ A step is a pure function `(state, batch) -> state`. It knows players, not what 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from dlresearch.tasks import Average, Batch, Metrics, Player, Task, Variables, fold_in_name
+from dlresearch.tasks import (
+    Average,
+    Batch,
+    Metrics,
+    Player,
+    Regulariser,
+    Task,
+    Variables,
+    fold_in_name,
+)
 from dlresearch.training.state import LossScale, Recorded, TrainState
 
 Augment: TypeAlias = Callable[[Key[Array, ""], dict[str, Array]], dict[str, Array]]
-Step: TypeAlias = Callable[[TrainState, dict[str, Array]], TrainState]
+
+
+class Step(Protocol):
+    """`(state, batch) -> state`.
+
+    `due` names the players whose regularisers this step applies. With None that is decided on the
+    device, by the number of the step, and one program serves all steps.
+    """
+
+    def __call__(
+        self, state: TrainState, batch: dict[str, Array], due: tuple[str, ...] | None = None
+    ) -> TrainState: ...
 
 
 @dataclass(frozen=True)
@@ -78,10 +99,12 @@ def make_step(
             recorded=Recorded.empty({}),
             loss_scale=LossScale.initial() if options.scale_loss else None,
         )
-        _, metrics, _ = jax.eval_shape(learn, state, batch)
+        _, metrics, _ = jax.eval_shape(partial(learn, due=()), state, batch)
         return state.replace(recorded=Recorded.empty(metrics))
 
-    def learn(state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, Metrics, Array]:
+    def learn(
+        state: TrainState, batch: dict[str, Array], due: tuple[str, ...] | None
+    ) -> tuple[TrainState, Metrics, Array]:
         key = jax.random.fold_in(jax.random.key(state.seed), state.step)
         batch = options.augment(fold_in_name(key, "augment"), batch)
         variables, loss_scale = state.variables, state.loss_scale
@@ -104,6 +127,19 @@ def make_step(
                 variables, optimizers[player.name], loss_scale = update.kept
                 finite &= update.finite
             metrics |= {f"{prefix}{name}": value for name, value in update.metrics.items()}
+            if player.regulariser is not None:
+                kept, was_finite = _regularise(
+                    player,
+                    player.regulariser,
+                    update.kept,
+                    part_of(batch, draws, 0),
+                    fold_in_name(player_key, "regulariser"),
+                    options,
+                    step=state.step,
+                    due=due,
+                )
+                variables, optimizers[player.name], loss_scale = kept
+                finite &= was_finite
             rate = options.optimizers[player.name].learning_rate(state.step)
             metrics[f"{prefix}learning_rate"] = jnp.asarray(rate, jnp.float32)
         if loss_scale is not None:
@@ -123,8 +159,10 @@ def make_step(
         )
         return state, metrics, finite
 
-    def step(state: TrainState, batch: dict[str, Array]) -> TrainState:
-        new_state, metrics, finite = learn(state, batch)
+    def step(
+        state: TrainState, batch: dict[str, Array], due: tuple[str, ...] | None = None
+    ) -> TrainState:
+        new_state, metrics, finite = learn(state, batch, due)
         anew = state.step % options.record_every == 0
         recorded = _choose(anew, Recorded.empty(metrics), state.recorded)
         return new_state.replace(recorded=recorded.add(metrics, finite, state.step))
@@ -132,9 +170,12 @@ def make_step(
     return initial, step
 
 
+_Kept: TypeAlias = tuple[Variables, optax.OptState, LossScale | None]
+
+
 @dataclass(frozen=True)
 class _Update:
-    kept: tuple[Variables, optax.OptState, LossScale | None]
+    kept: _Kept
     metrics: Metrics
     finite: Bool[Array, ""]
 
@@ -177,6 +218,39 @@ def _update_player(
         finite |= jnp.isfinite(loss) & (loss_scale.scale > 1)
         metrics["gradient_norm"] = jnp.where(jnp.isfinite(norm), norm, 0.0)
     return _Update(kept, metrics, finite)
+
+
+def _regularise(
+    player: Player,
+    regulariser: Regulariser,
+    kept: _Kept,
+    batch: Batch,
+    key: Key[Array, ""],
+    options: StepOptions,
+    *,
+    step: Array,
+    due: tuple[str, ...] | None,
+) -> tuple[_Kept, Bool[Array, ""]]:
+    """The update along the regulariser, where it is due."""
+
+    def loss(*arguments: Any) -> tuple[Float[Array, ""], Any]:
+        value, rest = regulariser.loss(*arguments)
+        return regulariser.every * value, rest
+
+    def updated() -> tuple[_Kept, Bool[Array, ""]]:
+        variables, optimizer_state, loss_scale = kept
+        regularised = replace(player, loss=loss)
+        update = _update_player(
+            regularised, variables, optimizer_state, batch, key, loss_scale, options
+        )
+        return update.kept, update.finite
+
+    def untouched() -> tuple[_Kept, Bool[Array, ""]]:
+        return kept, jnp.bool_(True)
+
+    if due is None:
+        return jax.lax.cond(step % regulariser.every == 0, updated, untouched)
+    return updated() if player.name in due else untouched()
 
 
 def _gradients(

@@ -75,6 +75,10 @@ class Workdir:
         return self.path / "checkpoints"
 
     @property
+    def metadata(self) -> Path:
+        return self.path / "metadata.json"
+
+    @property
     def vocabularies(self) -> Path:
         return self.path / "vocabularies"
 

@@ -178,6 +178,8 @@ def test_every_model_of_the_catalogue_is_here():
     known = {constructor for constructor, *_ in MODELS.values()}
     builtin = {target_of(Component(name), "model", "config.model") for name in names("model")}
     others = {each.__name__ for each in builtin - known}
+    # In tests/models/gan.
+    others = {name for name in others if not name.endswith(("Generator", "Discriminator"))}
     assert {name for name in others if not name.startswith("Recurrent")} == {
         *("MLP", "ConvNet"),
         *("AttentionSeq2Seq", "Transformer"),

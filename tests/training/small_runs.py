@@ -97,6 +97,39 @@ def translation_config() -> ConfigDict:
     return config
 
 
+def gan_config() -> ConfigDict:
+    """StyleGAN2 with all that a GAN can have a state of: adaptive augmentation, two regularisers
+    that are due at some steps only, a mean style, an average.
+    """
+    config = classification_config()
+    small = {"channel_max": 4, "mapping_layers": 1}
+    config.task = component(
+        "gan",
+        discriminator=component("stylegan2_discriminator", **small),
+        latent=4,
+        conditional=True,
+        r1=1.0,
+        penalty_every=2,
+        path_length=2.0,
+        path_length_every=2,
+        ada="color",
+        ada_target=-0.9,
+        ada_images=2000,
+        average_half_life=100,
+        average_ramp=0.5,
+    )
+    config.model = component("stylegan2_generator", style_width=4, **small)
+    config.average.decay, config.accumulate = 0.0, 1
+    config.data.preprocess, config.data.augmentations = (), (component("flip"),)
+    config.evaluators.test = dict(
+        name="discriminator",
+        source=component("digits", split="test"),
+        every="8 steps",
+        batch_size=100,
+    )
+    return config
+
+
 def toy_config(name: str) -> ConfigDict:
     """As above, for a task of `toy_tasks`."""
     config = classification_config()

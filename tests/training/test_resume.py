@@ -4,6 +4,7 @@ import pytest
 from small_runs import (
     assert_same_run,
     classification_config,
+    gan_config,
     language_model_config,
     regression_config,
     run,
@@ -35,6 +36,7 @@ CONFIGS = {
     "regression": regression_config,
     "language model": language_model_config,
     "translation": translation_config,
+    "gan": gan_config,
     "two players": lambda: toy_config("TwoPlayers"),
     "moving target": lambda: toy_config("MovingTarget"),
 }

@@ -1,6 +1,7 @@
 """The step's machinery against closed forms in NumPy float64."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from dlresearch.tasks import Average, Player, Task, Variables
+from dlresearch.tasks import Average, Player, Regulariser, Task, Variables
 from dlresearch.training.step import PlayerOptimizer, StepOptions, make_step
 
 RNG = np.random.default_rng(0)
@@ -21,12 +22,13 @@ BATCH = {
 class LeastSquares(Task):
     """One linear layer; the loss, gradient and updates are a line of NumPy each."""
 
-    def __init__(self, loss_factor=1.0, repeats=1):
+    def __init__(self, loss_factor=1.0, repeats=1, decay_every=None):
         self.loss_factor, self.repeats = loss_factor, repeats
+        self.regulariser = None if decay_every is None else Regulariser(self.decay, decay_every)
 
     @property
     def players(self):
-        return (Player("model", self.loss, self.repeats),)
+        return (Player("model", self.loss, self.repeats, self.regulariser),)
 
     def init(self, key, batch):
         return Variables(params={"model": jnp.zeros(3)}, state={"calls": jnp.int32(0)})
@@ -35,6 +37,9 @@ class LeastSquares(Task):
         loss = self.loss_factor * jnp.mean((batch["x"] @ params - batch["y"]) ** 2)
         state = {"calls": variables.state["calls"] + 1}
         return loss, (state, {"loss": loss})
+
+    def decay(self, params, variables, batch, key):
+        return jnp.sum(params**2) / 2, (variables.state, {"decay": jnp.sum(params**2)})
 
     def predict(self, variables, batch):
         return batch["x"] @ variables.params["model"]
@@ -48,7 +53,7 @@ def gradient(w, x=BATCH["x"], y=BATCH["y"]):
 def steps(count: int, task: Task | None = None, batch: Mapping | None = None, **changes):
     """The states after each of so many steps with plain SGD at rate 0.1."""
     task = LeastSquares() if task is None else task
-    clip_norm = changes.pop("clip_norm", None)
+    clip_norm, due = changes.pop("clip_norm", None), changes.pop("due", None)
     options = {
         "optimizers": {"model": PlayerOptimizer(optax.sgd(0.1), lambda step: 0.1, clip_norm)},
         "averages": {},
@@ -66,8 +71,9 @@ def steps(count: int, task: Task | None = None, batch: Mapping | None = None, **
     }
     state = initial(jnp.uint32(0), variables.replace(averages=starts), batch)
     states = [state]
-    for _ in range(count):
-        states.append(jax.jit(step)(states[-1], batch))
+    for number in range(count):
+        told = step if due is None else partial(step, due=due(number))
+        states.append(jax.jit(told)(states[-1], batch))
     return states
 
 
@@ -152,3 +158,35 @@ def test_learning_rate_and_norms_are_recorded():
     assert means["gradient_norm"] == pytest.approx(np.linalg.norm(gradient(np.zeros(3))), rel=1e-5)
     norm = np.linalg.norm(0.1 * gradient(np.zeros(3)))
     assert means["parameter_norm"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_a_regulariser_is_an_update_of_its_own_every_so_many_steps():
+    """Along the gradient of the loss, then, in steps 0, 3 and 6, of three times the decay."""
+    w = np.zeros(3)
+    for number, state in enumerate(steps(7, LeastSquares(decay_every=3))[1:]):
+        w = w - 0.1 * gradient(w)
+        if number % 3 == 0:
+            w = w - 0.1 * 3 * w
+        np.testing.assert_allclose(weights(state), w, rtol=1e-5)
+        assert "decay" not in state.recorded.sums
+
+
+def test_a_step_told_which_regularisers_are_due_makes_the_same_update():
+    """As on CPU, where each answer is a program of its own, and not found out on the device."""
+    task = LeastSquares(decay_every=3)
+    told = steps(7, task, due=lambda number: ("model",) if number % 3 == 0 else ())
+    for expected, actual in zip(steps(7, task), told, strict=True):
+        np.testing.assert_allclose(weights(actual), weights(expected), rtol=1e-6)
+
+
+def test_a_regulariser_that_is_not_finite_is_not_applied():
+    class Broken(LeastSquares):
+        def decay(self, params, variables, batch, key):
+            return jnp.sum(jnp.sqrt(params - 1e6)), (variables.state, {})
+
+    before, after = steps(1, Broken(decay_every=3))
+    assert np.isfinite(weights(after)).all()
+    assert int(after.recorded.nonfinite_steps) == 1
+    np.testing.assert_allclose(
+        weights(after), weights(before) - 0.1 * gradient(np.zeros(3)), rtol=1e-5
+    )

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from dlresearch.models import functional
+from dlresearch.parallel import split_rows
 from dlresearch.tasks import Average, Batch, Classification, Player, Task, Variables
 
 
@@ -57,9 +58,8 @@ class TwoPlayers(Task):
         return Variables(params=params, state={"seen": jnp.int32(0)})
 
     def generate(self, params, key, count):
-        return self.generator.apply(
-            params, {}, jax.random.normal(key, (count, self.latent)), train=True
-        )[0]
+        latents = split_rows(jax.random.normal(key, (count, self.latent)))
+        return self.generator.apply(params, {}, latents, train=True)[0]
 
     def discriminator_loss(self, params, variables, batch, key):
         real = flat(batch)

@@ -1,4 +1,6 @@
-"""The vocabularies of a run lie in its folder, and a run whose text has changed is not mixed up."""
+"""What a run knows of its source lies in its folder, and a run whose text has changed is not mixed
+up.
+"""
 
 import json
 
@@ -8,10 +10,10 @@ from small_runs import language_model_config, run
 from dlresearch.config import component, validate
 from dlresearch.data.vocabulary import make_vocabulary
 from dlresearch.errors import UserError
-from dlresearch.training import Setup, evaluate_checkpoint, open_workdir, train
-from dlresearch.training.vocabularies import (
+from dlresearch.training import Setup, Workdir, evaluate_checkpoint, open_workdir, train
+from dlresearch.training.metadata import (
     check_vocabularies,
-    keep_vocabularies,
+    keep_metadata,
     read_metadata,
 )
 
@@ -24,9 +26,9 @@ def metadata(text: str, unit: str = "characters") -> dict:
 
 @pytest.mark.parametrize("unit", ["characters", "bytes", "words"])
 def test_what_was_kept_is_read_again(tmp_path, unit):
-    folder, made = tmp_path / "vocabularies", metadata("some text of words", unit)
-    keep_vocabularies(folder, made)
-    read = read_metadata(folder)
+    workdir, made = Workdir(tmp_path), metadata("some text of words", unit)
+    keep_metadata(workdir, made)
+    read = read_metadata(workdir)
     assert read == {"vocabularies": made["vocabularies"], "streams": 4}
     assert read["vocabularies"]["tokens"].encode("text of") == (
         made["vocabularies"]["tokens"].encode("text of")
@@ -34,32 +36,31 @@ def test_what_was_kept_is_read_again(tmp_path, unit):
 
 
 def test_the_same_text_goes_on_and_another_one_is_refused(tmp_path):
-    folder = tmp_path / "run" / "vocabularies"
-    folder.parent.mkdir()
-    keep_vocabularies(folder, metadata("abcab"))
-    check_vocabularies(folder, metadata("cabba"))  # of the same characters
+    workdir = Workdir(tmp_path)
+    keep_metadata(workdir, metadata("abcab"))
+    check_vocabularies(workdir, metadata("cabba"))  # of the same characters
     for changed in (metadata("abcd"), {}):
         with pytest.raises(UserError, match=r"--workdir: .* another vocabulary for 'tokens'"):
-            check_vocabularies(folder, changed)
+            check_vocabularies(workdir, changed)
 
 
 def test_a_folder_that_kept_none_fits_any(tmp_path):
-    check_vocabularies(tmp_path / "vocabularies", metadata("abc"))
+    check_vocabularies(Workdir(tmp_path), metadata("abc"))
 
 
-def test_a_source_without_text_leaves_no_folder(tmp_path):
-    keep_vocabularies(tmp_path / "vocabularies", {"num_classes": 10})
-    assert not list(tmp_path.iterdir())
-    assert read_metadata(tmp_path / "vocabularies") == {}
+def test_a_source_without_text_leaves_no_vocabularies(tmp_path):
+    keep_metadata(Workdir(tmp_path), {"num_classes": 10})
+    assert [path.name for path in tmp_path.iterdir()] == ["metadata.json"]
+    assert read_metadata(Workdir(tmp_path)) == {"num_classes": 10}
 
 
 def test_a_vocabulary_that_is_gone_is_told(tmp_path):
-    folder = tmp_path / "vocabularies"
-    keep_vocabularies(folder, metadata("abc"))
-    files = json.loads((folder / "metadata.json").read_text())["vocabularies"]
-    (folder / files["tokens"]).unlink()
+    workdir = Workdir(tmp_path)
+    keep_metadata(workdir, metadata("abc"))
+    files = json.loads(workdir.metadata.read_text())["vocabularies"]
+    (workdir.vocabularies / files["tokens"]).unlink()
     with pytest.raises(UserError, match="vocabular"):
-        read_metadata(folder)
+        read_metadata(workdir)
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate"])

@@ -1,0 +1,295 @@
+"""The evaluator `sample_quality`, on a generator that can be known: figures are those of the same
+features in one piece, whatever the batches, rounds and devices.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlresearch.config import Component
+from dlresearch.data import EXAMPLE, evaluation_batches
+from dlresearch.errors import UserError
+from dlresearch.evaluation.gan import Extractor, SampleQualityEvaluator
+from dlresearch.evaluation.gan.distances import frechet_distance, kernel_distance
+from dlresearch.evaluation.gan.manifolds import balls, density_coverage, precision_recall
+from dlresearch.evaluation.gan.moments import Moments
+from dlresearch.parallel import make_mesh, put_batch
+from dlresearch.tasks import Variables
+
+REAL = np.random.default_rng(0).integers(0, 256, (50, 2, 2, 1)).astype(np.uint8)
+LABELS = (np.arange(50) % 3).astype(np.int32)
+VARIABLES = Variables(params={"shift": jnp.float32(20)}, state={})
+
+
+def predict(variables, batch):
+    """Noise that depends on the number of the example, on its label, and on what was learned."""
+    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(0), number))(batch[EXAMPLE])
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (2, 2, 1), maxval=200))(keys)
+    moved = noise + variables.params["shift"] + 5 * batch["label"][:, None, None, None]
+    return {"image": moved.astype(jnp.uint8)}
+
+
+def samples(count):
+    """What `predict` gives for so many samples, in rounds over the examples."""
+    label = LABELS[np.arange(count) % 50]
+    batch = {EXAMPLE: np.arange(count, dtype=np.int32), "label": label}
+    return np.asarray(predict(VARIABLES, batch)["image"]), label
+
+
+class Batches:
+    def __init__(self, images, batch_size, mesh=None):
+        self.images, self.batch_size, self.mesh = images, batch_size, mesh
+        self.read = 0
+
+    def __len__(self):
+        return len(self.images)
+
+    def __iter__(self):
+        count = len(self.images)
+        arrays = {"image": self.images, "label": (np.arange(count) % 3).astype(np.int32)}
+        arrays[EXAMPLE] = np.arange(count, dtype=np.int32)
+        for batch in evaluation_batches(arrays, (), self.batch_size, slice(0, self.batch_size)):
+            self.read += 1
+            yield batch if self.mesh is None else put_batch(self.mesh, batch)
+
+
+def run(batch_size=50, mesh=None, **options):
+    evaluator = SampleQualityEvaluator(**options)
+    return evaluator.run(predict, VARIABLES, iter(Batches(REAL, batch_size, mesh)))
+
+
+def flat(images):
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+def moments_of(features):
+    moments = Moments()
+    moments.add(features)
+    return moments
+
+
+def expected(real, fake):
+    precision, recall = precision_recall(balls(real, (3,)), balls(fake, (3,)))
+    density, coverage = density_coverage(balls(real, (5,)), fake)
+    distance, error = kernel_distance(real, fake)
+    return {
+        "frechet_distance": frechet_distance(moments_of(real), moments_of(fake)),
+        "kernel_distance": distance,
+        "kernel_distance_error": error,
+        "precision": precision,
+        "recall": recall,
+        "density": density,
+        "coverage": coverage,
+        "samples": len(fake),
+    }
+
+
+def numbers(found):
+    return {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+@pytest.mark.parametrize("batch_size", [50, 7, 64])
+@pytest.mark.parametrize("count", [None, 130])
+def test_figures_are_those_of_all_features_at_once(batch_size, count):
+    """Also of more samples than real examples, which take three rounds."""
+    found = run(batch_size, samples=count, reference_examples=50 if count else None)
+    images, _ = samples(count or 50)
+    # XLA divides by 255 as a product, so that features differ by the rounding of float32.
+    reference = pytest.approx(expected(flat(REAL), flat(images)), rel=1e-5, abs=1e-7)
+    assert numbers(found) == reference
+    assert 0 < found["precision"] < 1 and found["frechet_distance"] > 0.01
+
+
+def test_figures_are_the_same_on_eight_devices():
+    done = subprocess.run(
+        [sys.executable, __file__],
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+            "PYTHONPATH": str(Path(__file__).parents[3]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("devices") == 8
+    assert found == pytest.approx(on_a_mesh(), rel=1e-9)
+
+
+def on_a_mesh():
+    return numbers(run(batch_size=16, samples=130, mesh=make_mesh(), reference_examples=50))
+
+
+def test_fewer_samples_than_real_examples_are_spread_over_them():
+    found = run(batch_size=7, samples=10)
+    images = samples(50)[0][4::5]
+    reference = expected(flat(REAL), flat(images))
+    assert numbers(found) == pytest.approx(reference, rel=1e-5, abs=1e-7)
+
+
+def test_all_but_frechet_take_a_random_choice_of_many():
+    found = run(batch_size=7, manifold_samples=20)
+    kept = np.sort(np.argsort(np.random.default_rng(0).random(50))[:20])
+    images = samples(50)[0]
+    reference = expected(flat(REAL)[kept], flat(images)[kept])
+    reference["frechet_distance"] = expected(flat(REAL), flat(images))["frechet_distance"]
+    assert numbers(found) == pytest.approx(reference | {"samples": 50}, rel=1e-5, abs=1e-7)
+
+
+def test_frechet_alone_keeps_no_features(monkeypatch):
+    monkeypatch.setattr("dlresearch.evaluation.gan.comparison.RandomRows", None)
+    found = run(batch_size=7, metrics=("frechet",))
+    assert numbers(found).keys() == {"frechet_distance", "samples"}
+
+
+def test_real_examples_are_looked_at_once():
+    evaluator = SampleQualityEvaluator()
+    first = evaluator.run(predict, VARIABLES, Batches(REAL, 16))
+    assert evaluator.run(predict, VARIABLES, Batches(np.zeros_like(REAL), 16)) == first
+    other = Variables(params={"shift": jnp.float32(0)}, state={})
+    assert evaluator.run(predict, other, Batches(REAL, 16)) != first
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_what_one_batch_gave_is_not_taken_for_all(batch_size):
+    """As when a run is checked before it starts."""
+    floor = Component("arrays")
+    evaluator = SampleQualityEvaluator(
+        samples=100,
+        reference_examples=50,
+        floor=floor,
+        examples_of=lambda component, name: Batches(REAL[::-1], batch_size),
+    )
+    tried = evaluator.run(predict, VARIABLES, [next(iter(Batches(REAL, batch_size)))])
+    assert tried["samples"] == 2 * batch_size and tried["floor_samples"] == batch_size
+    assert np.isnan(tried["precision"]) == np.isnan(tried["floor_coverage"]) == (batch_size == 2)
+    found = numbers(evaluator.run(predict, VARIABLES, Batches(REAL, batch_size)))
+    assert found.keys() == numbers(tried).keys()
+    again = evaluator.run(predict, VARIABLES, [next(iter(Batches(REAL, batch_size)))])
+    assert again["samples"] == 2 * batch_size and numbers(again).keys() == found.keys()
+    images, _ = samples(100)
+    reference = expected(flat(REAL), flat(images))
+    floored = expected(flat(REAL), flat(REAL[::-1]))
+    reference |= {f"floor_{name}": value for name, value in floored.items()}
+    assert found == pytest.approx(reference, rel=1e-5, abs=1e-7)
+
+
+def test_floor_is_as_many_real_examples_as_samples_and_found_once():
+    others = Batches(np.flip(REAL, axis=1), 16)
+    asked = []
+
+    def examples_of(component, name):
+        asked.append((component, name))
+        return others
+
+    source = Component("arrays", path="others.npz")
+    evaluator = SampleQualityEvaluator(samples=25, floor=source, examples_of=examples_of)
+    found = evaluator.run(predict, VARIABLES, Batches(REAL, 16))
+    assert asked == [(source, "floor")]
+    reference = expected(flat(REAL), flat(others.images[1::2]))
+    floors = {name: found[f"floor_{name}"] for name in reference}
+    assert floors == pytest.approx(reference, rel=1e-5, abs=1e-7)
+    again = evaluator.run(predict, VARIABLES, Batches(REAL, 16))
+    assert again == found and others.read == 4
+
+
+def test_a_classifier_as_extractor_says_how_many_samples_have_the_label_asked_for(tmp_path):
+    def brightness(variables, images):
+        return images.astype(jnp.float32).mean(axis=(1, 2)) / variables["scale"]
+
+    def logits(variables, images):
+        return -jnp.abs(brightness(variables, images) * 255 - jnp.array([110.0, 125, 140]))
+
+    def open_run(path):
+        assert path == str(tmp_path)
+        return Extractor("a net", brightness, {"scale": np.float32(255)}, logits)
+
+    evaluator = SampleQualityEvaluator(
+        extractor=str(tmp_path), open_run=open_run, samples=120, reference="mnist test"
+    )
+    found = evaluator.run(predict, VARIABLES, Batches(REAL, 16, make_mesh()))
+    images, labels = samples(120)
+    mean = images.reshape(120, -1).mean(axis=1)
+    nearest = np.abs(mean[:, None] - [110, 125, 140]).argmin(axis=1)
+    assert found["accuracy"] == np.mean(nearest == labels)
+    assert 0 < found["accuracy"] < 1
+    features, real = mean[:, None] / 255, REAL.reshape(50, -1).mean(axis=1, keepdims=True) / 255
+    distance = frechet_distance(moments_of(real), moments_of(features))
+    assert found["frechet_distance"] == pytest.approx(distance, rel=1e-5)
+    assert evaluator.about == "120 samples against 50 of mnist test; a net"
+
+
+def test_file_has_the_figures_and_what_they_are_of():
+    evaluator = SampleQualityEvaluator(reference="tfds mnist test")
+    found = dict(evaluator.run(predict, VARIABLES, Batches(REAL, 16)))
+    written = json.loads(found.pop("quality.json"))
+    assert evaluator.about == "50 samples against 50 of tfds mnist test; pixels"
+    assert written == found | {
+        "about": evaluator.about,
+        "samples": 50,
+        "reference": "tfds mnist test",
+        "reference_examples": 50,
+        "extractor": "pixels",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": ("frechet", "kernal")}, "metrics: no 'kernal'; did you mean 'kernel'"),
+        ({"samples": 5}, "samples=5 is too few; give at least 6"),
+        ({"manifold_samples": 5}, "manifold_samples=5 is too few; give at least 6"),
+        ({"extractor": "pixel"}, "extractor='pixel' is neither 'pixels' nor the folder"),
+        ({"image": "images"}, "image: examples have no 'images'; they have example, image"),
+    ],
+)
+def test_what_cannot_be_is_the_users_mistake(options, message):
+    with pytest.raises(UserError, match=message):
+        run(**options)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda images: images.astype(jnp.float32), "generated examples are float32"),
+        (
+            lambda images: {"images": images},
+            "the task gives no output 'image'; did you mean 'images'",
+        ),
+        (lambda images: images[:, :1], r"\[50, 1, 2, 1\], and the real ones uint8 \[50, 2, 2, 1\]"),
+    ],
+)
+def test_generated_examples_unlike_the_real_ones_are_refused(made, message):
+    def other(variables, batch):
+        return made(predict(variables, batch)["image"])
+
+    with pytest.raises(UserError, match=message):
+        SampleQualityEvaluator().run(other, VARIABLES, Batches(REAL, 50))
+
+
+def test_rounds_need_the_number_of_each_example():
+    batches = evaluation_batches({"image": REAL, "label": LABELS}, (), 50, slice(0, 50))
+    with pytest.raises(UserError, match=f"samples: examples have no '{EXAMPLE}'"):
+        SampleQualityEvaluator(samples=51).run(predict, VARIABLES, batches)
+
+
+def test_pixels_are_too_many_for_a_frechet_distance_of_large_images():
+    images = np.zeros((8, 64, 64, 3), np.uint8)
+    with pytest.raises(UserError, match=r"12,288 features .pixels. are too many"):
+        SampleQualityEvaluator().run(
+            lambda variables, batch: batch["image"], VARIABLES, Batches(images, 8)
+        )
+
+
+if __name__ == "__main__":
+    print(json.dumps({"devices": len(jax.devices()), **on_a_mesh()}))
