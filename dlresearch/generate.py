@@ -3,10 +3,12 @@
     dlresearch generate --workdir=runs/shakespeare --prompt="ROMEO:" --length=400 --temperature=0.8
     dlresearch generate --workdir=runs/multi30k --input=sentences.de --output=sentences.en --beam=5
     dlresearch generate --workdir=runs/jsb --length=64 --count=4
+    dlresearch generate --workdir=runs/gan-mnist --label=7 --count=1000 --format=npz
 
-A language model goes on with a prompt, translation translates lines, music becomes MIDI files. The
-training data is not needed, and the run may still be going on. Text goes to the terminal or
---output, files go to `artifacts/generated/STEP/` of the run. What a task has no use for is refused.
+A language model goes on with a prompt, translation translates lines, music becomes MIDI files, a
+GAN draws images. The training data is not needed, and the run may still be going on. Text goes to
+the terminal or --output, files go to `artifacts/generated/STEP/` of the run. What a task has no use
+for is refused.
 """
 
 import inspect
@@ -33,7 +35,7 @@ OUTPUT = flags.DEFINE_string("output", None, "File for the text. Without it, sta
 OPTIONS = (
     flags.DEFINE_string("prompt", None, "The text to go on with."),
     flags.DEFINE_integer("length", None, "How many symbols or frames to make.", lower_bound=1),
-    flags.DEFINE_integer("count", None, "How many texts or pieces to make.", lower_bound=1),
+    flags.DEFINE_integer("count", None, "How many texts, pieces or images to make.", lower_bound=1),
     flags.DEFINE_float(
         "temperature", None, "Below 1 is more cautious, above more daring; 0 takes the likeliest."
     ),
@@ -43,6 +45,11 @@ OPTIONS = (
     ),
     flags.DEFINE_integer("beam", None, "Width of the search; 1 is greedy.", lower_bound=1),
     flags.DEFINE_float("length_penalty", None, "Above 0, beam search prefers longer texts."),
+    flags.DEFINE_string("label", None, "Class of the images, by name or number."),
+    flags.DEFINE_float(
+        "truncation", None, "How near to the mean images stay: less variety, fewer mistakes."
+    ),
+    flags.DEFINE_enum("format", None, ["png", "npz"], "A PNG for each image, or one .npz of all."),
     flags.DEFINE_bool("attention_maps", None, "Also make an image of each attention map."),
 )
 _LINES = "lines"  # the option of a task that --input fills
@@ -67,7 +74,7 @@ def generate(overrides: entry.Overrides) -> int:
     if make is None:
         raise UserError(
             f"config.task.name: {experiment.task.name} makes nothing new; language_model,"
-            " translation and polyphonic_music do"
+            " translation, polyphonic_music and gan do"
         )
     options = _options(make, given, experiment.task.name)
     artifacts = Workdir(Path(path).expanduser().absolute()).artifacts

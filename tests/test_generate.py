@@ -142,7 +142,8 @@ MISTAKES = {
     "--workdir=echo --input=none.txt": "--input: none.txt: cannot be read: No such file",
     "--workdir=echo --input=latin.txt": "--input: latin.txt: line 2 is not UTF-8",
     "--workdir=echo --config.task=classification(num_classes=10)": "config.task.name:"
-    " classification makes nothing new; language_model, translation and polyphonic_music do",
+    " classification makes nothing new; language_model, translation, polyphonic_music and gan"
+    " do",
     "--workdir=echo --config.task=classification": "config.task.num_classes: the training source",
     "--workdir=nowhere": "nowhere holds no run",
     "": "--workdir=DIR is missing",

@@ -24,6 +24,21 @@ TINY_TRANSLATION = [
     ("evaluators.test.decode", "False"),
 ]
 TINY_LANGUAGE = [("model.width", "4"), ("data.source.streams", "8")]
+TINY_SCORE = [("evaluators.score.steps", "2"), ("evaluators.score.widths", "2")]
+TINY_DCGAN = [("model.widths", "4,4"), ("task.discriminator.widths", "2,2"), *TINY_SCORE]
+TINY_RESNETS = [
+    ("model.widths", "4,4,4"),
+    ("task.discriminator.widths", "4,4"),
+    ("task.discriminator.last_widths", "(4,)"),
+    *TINY_SCORE,
+]
+TINY_STYLEGAN = [
+    ("model.channel_max", "4"),
+    ("model.style_width", "4"),
+    ("task.discriminator.channel_max", "4"),
+    ("task.discriminator.group_size", "4"),
+    *TINY_SCORE,
+]
 TINY = {
     "cnn/digits.py": [("model.widths", "2,2")],
     "cnn/mnist.py": [
@@ -53,6 +68,30 @@ TINY = {
     "cnn/image_folder.py:path={folders},size=16,channels=1": [("model.widths", "2,2")],
     "cnn/tumour.py:path={folders},size=16": [("model.widths", "2,2")],
     "cnn/tumour.py:finetuned,start={cifar10},path={folders},size=16": [("model.widths", "2,2")],
+    "gan/cifar10.py": [
+        ("model.widths", "4,4"),
+        ("task.discriminator.widths", "(4,)"),
+        ("task.discriminator.last_widths", "(4,)"),
+        *TINY_SCORE,
+    ],
+    "gan/cifar10.py:dcgan": [("model.widths", "(4,)"), ("task.discriminator.widths", "(2,)")],
+    "gan/cifar10.py:biggan": [
+        ("model.width", "2"),
+        ("task.discriminator.width", "2"),
+        *TINY_SCORE,
+    ],
+    "gan/cifar10.py:stylegan2_ada": [*TINY_STYLEGAN, ("task.ada", "blit")],
+    "gan/digits.py": [
+        ("model.widths", "4,4"),
+        ("task.discriminator.widths", "(4,)"),
+        ("task.discriminator.last_widths", "(4,)"),
+        *TINY_SCORE,
+    ],
+    "gan/fashion_mnist.py": TINY_DCGAN,
+    "gan/gaussians.py": [("model.hidden", "4"), ("evaluators.modes.source.count", "100")],
+    "gan/mnist.py": TINY_DCGAN,
+    "gan/mnist.py:wgan_gp,conditional=False": TINY_DCGAN[:2],
+    "gan/mnist.py:sngan": TINY_RESNETS,
     "rnn/forecast.py": [("model.width", "4")],
     "rnn/forecast.py:path={table},target=households,window=4,horizon=2,season=2": [
         ("model.width", "4")
@@ -173,14 +212,19 @@ def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_pat
                 part.source.split = "all"
         for evaluator in config.evaluators.values():
             evaluator["batch_size"] = evaluator.source.get("streams", 8)
-            if evaluator.source.name == "tfds":
-                evaluator.source = component("synthetic", length=20, image=(size, size, channels))
+            for key in ("source", "floor", "train"):
+                if evaluator.get(key) and evaluator[key].name == "tfds":
+                    made = component("synthetic", length=20, image=(size, size, channels))
+                    evaluator[key] = made
+            if evaluator.name == "classification_accuracy_score":
+                evaluator.train_batch_size = 8
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     result = run(config, straight)
     assert (result.status, result.step) == ("completed", 2)
     assert all(np.isfinite(value) for value in result.metrics.values())
     evaluated = {metric.split("/")[0] for metric in result.metrics}
-    assert evaluated > set(config.evaluators)
+    pictured = {path.name for path in (straight / "artifacts").glob("*")}
+    assert evaluated | pictured > set(config.evaluators)
     # As if it had been killed before the second step was saved.
     shutil.copytree(straight, resumed)
     shutil.rmtree(resumed / "checkpoints" / "2")

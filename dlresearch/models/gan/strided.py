@@ -2,9 +2,9 @@
 
 The gradients of a strided convolution are its transpose and a product with dilation, and the
 gradients of these are again of these three kinds. JAX's own second derivatives, and its first ones
-of a transposed convolution, become convolutions dilated on the wrong side: on CPU one of 64 images
-of 7x7x256 to 14x14x128 took 736 ms where this takes 33 (two cores, forward and gradients). Reverse
-mode only, any number of times.
+of a transposed convolution, become convolutions dilated on the wrong side: on CPU, one of 64 images
+of 7x7x256 to 14x14x128 with both gradients took 1.7 s of processor time, and takes 0.06 here.
+Reverse mode only, any number of times.
 """
 
 import jax

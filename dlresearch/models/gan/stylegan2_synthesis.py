@@ -98,9 +98,10 @@ class StyledConvolution(nn.Module):
             convolve_up if self.double else convolve,
             demodulate=True,
         )
-        if noise is None or self.is_initializing():
-            constant = self.variable(CONSTANTS, "noise", lambda: noise[0]).value
-            noise = constant if noise is None else noise
+        if noise is None:
+            noise = self.get_variable(CONSTANTS, "noise")
+        elif self.is_initializing():
+            self.put_variable(CONSTANTS, "noise", noise[0])
         return activate(x + (noise * strength + bias).astype(self.dtype), self.gain)
 
 

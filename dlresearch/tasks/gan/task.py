@@ -263,6 +263,8 @@ class GAN(Task):
         Raises:
           UserError: no such class or format, or pictures of what is no image.
         """
+        if truncation is not None and truncation < 0:
+            raise UserError(f"--truncation={truncation}: must not be negative")
         names = self.metadata.get("class_names", ())
         classes = 0 if self.networks.label is None else self.metadata["num_classes"]
         labels = labels_of(label, count, classes, names)

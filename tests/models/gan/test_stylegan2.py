@@ -35,7 +35,11 @@ def generator(**more):
     label = (LABEL,) if more.get("num_classes") else ()
     params, state = jax.eval_shape(model.init, KEY, LATENT, *label)
     state = {"constants": filled(state["constants"]), "style_mean": {"style": jnp.zeros(7)}}
-    return model, filled(params, start=0.3), state
+    params = filled(params, start=0.3)
+    for name, dense in params["mapping_network"].items():
+        if name != "classes":  # it is used times its learning-rate multiplier of 0.01
+            dense["kernel"] = 100 * dense["kernel"]
+    return model, params, state
 
 
 @cache
@@ -62,27 +66,25 @@ def images(model, params, state, *inputs, method="__call__"):
     "more",
     [
         {},
-        {"architecture": "residual", "num_classes": 3, "size": 16},
-        {"dtype": jnp.bfloat16, "float32_below": 8, "remat": True},
-        {"dtype": jnp.float16, "float32_below": 4},
+        {"architecture": "residual", "num_classes": 3},
+        {"dtype": jnp.float16, "float32_below": 4, "remat": True},
     ],
     ids=str,
 )
 def test_every_generator_makes_images_and_every_parameter_learns(more):
     model, params, state = generator(**more)
     label = (LABEL,) if "num_classes" in more else ()
-    size = more.get("size", 8)
 
     @jax.jit
     def gradient(params):
         def loss(params):
             made, new_state = model.apply(params, state, LATENT, *label, train=True, key=KEY)
-            return jnp.square(made - 0.1).sum(), (made, new_state)
+            return jnp.square(made - 0.1).mean(), (made, new_state)
 
         return jax.grad(loss, has_aux=True)(params)
 
     gradients, (made, new_state) = gradient(params)
-    assert made.shape == (4, size, size, 2) and made.dtype == jnp.float32
+    assert made.shape == (4, 8, 8, 2) and made.dtype == jnp.float32
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.isfinite(leaf).all() and np.any(leaf != 0), jax.tree_util.keystr(path)
     assert jax.tree.structure(new_state) == jax.tree.structure(state)
@@ -92,7 +94,7 @@ def test_every_generator_makes_images_and_every_parameter_learns(more):
     "more",
     [
         {"num_classes": 3, "mapping_layers": 2},
-        {"architecture": "skip", "size": 16},
+        {"architecture": "skip"},
         {"architecture": "plain", "dtype": jnp.bfloat16, "float32_below": 8, "remat": True},
     ],
     ids=str,
@@ -100,9 +102,7 @@ def test_every_generator_makes_images_and_every_parameter_learns(more):
 def test_every_discriminator_judges_and_is_differentiated_twice(more):
     model = functional(StyleGAN2Discriminator, **{**SMALL, **more})
     label = (LABEL,) if "num_classes" in more else ()
-    size = more.get("size", 8)
-    seen = jnp.tile(IMAGES, (1, size // 8, size // 8, 1))
-    params, state = jax.eval_shape(model.init, KEY, seen, *label)
+    params, state = jax.eval_shape(model.init, KEY, IMAGES, *label)
     assert state == {}
     params = filled(params)
 
@@ -113,7 +113,7 @@ def test_every_discriminator_judges_and_is_differentiated_twice(more):
                 logits = model.apply(params, state, images, *label, train=True)[0]
                 return logits.sum(), logits
 
-            slopes, logits = jax.grad(judge, has_aux=True)(seen)
+            slopes, logits = jax.grad(judge, has_aux=True)(IMAGES)
             return logits.sum() + jnp.square(slopes).sum(), logits
 
         return jax.grad(loss, has_aux=True)(params)
@@ -220,16 +220,15 @@ def test_styles_are_mixed_with_the_given_probability_and_in_training_only():
         np.testing.assert_array_equal(np.ptp(plain, axis=1), 0)
 
 
-def test_a_style_of_a_layer_changes_no_earlier_one():
-    """The last style is that of the last picture alone, which the residual generator has one of."""
-    model, params, state = generator(architecture="residual", num_classes=3, size=16)
-    styles, _ = applied(model, params, state, LATENT, LABEL, method="mapping")
-
-    def influence(styles):
-        return model.apply(params, state, styles, train=False, method="synthesis")[0].sum()
-
-    reached = np.abs(jax.grad(influence)(styles)).max(axis=(0, 2)) > 0
-    assert reached.all() and len(reached) == 6
+@pytest.mark.parametrize("architecture", ["skip", "residual"])
+def test_each_layer_obeys_its_own_style(architecture):
+    model, params, state = generator(architecture=architecture)
+    styles = jnp.ones((5, 4, 7))
+    # The first row is left as it is, and each other one has another style in one layer.
+    changed = styles.at[jnp.arange(1, 5), jnp.arange(4)].set(-1.0)
+    made = images(model, params, state, changed, method="synthesis")
+    differences = np.abs(made[1:] - made[:1]).max(axis=(1, 2, 3))
+    assert (differences > 1e-3).all()
 
 
 def test_truncation_goes_from_the_mean_style_to_the_plain_image():

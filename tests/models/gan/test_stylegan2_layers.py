@@ -190,7 +190,7 @@ def test_minibatch_deviation_is_that_of_each_group(batch, group_size):
 
 
 def test_groups_that_do_not_divide_the_batch_name_what_does():
-    with pytest.raises(UserError, match="batch of 6 .* group_size=3$"):
+    with pytest.raises(UserError, match=r"batch of 6 .* group_size=3$"):
         minibatch_deviation(jnp.ones((6, 1, 1, 1)), 4)
 
 

@@ -260,6 +260,7 @@ def test_npz_holds_all_and_is_a_function_of_the_seed_and_the_number():
         ({"label": "dgo"}, "--label: there is no class 'dgo'.*dog"),
         ({"label": "2"}, "--label: there is no class '2'"),
         ({"format": "jpg"}, "--format: there is no 'jpg'"),
+        ({"truncation": -1.0}, "--truncation=-1.0: must not be negative"),
     ],
 )
 def test_mistakes_in_generating_are_told(options, message):
