@@ -38,11 +38,14 @@ REFERENCES = {
         " (yandex-research/rtdl-revisiting-models)"
     ),
 }
+GENERATED = "gan"
+"""The track whose runs have a table each."""
 _PERCENT = ("accuracy", "balanced_accuracy", "frame_accuracy", "exact")
 _COUNTS = ("examples", "tokens", "frames")  # of what an evaluator has seen
 # Runs that shared the cores with other work, so that their seconds say little.
 BUSY = (
     "cnn/cifar10-speedrun94",
+    "gan/mnist",
     "rnn/forecast",
     "rnn/jsb",
     "rnn/multi30k-gru",
@@ -67,6 +70,7 @@ def page() -> str:
         "seeds: mean ± standard deviation (lowest to highest).",
         "",
         *_experiments(),
+        *_generated(),
         *_curves(),
         *_overhead(),
         *_survival(),
@@ -95,6 +99,8 @@ def _experiments() -> Iterator[str]:
     yield "| experiment | test | seeds | steps | seconds a run | device | reference |"
     yield "|---|---|---|---|---|---|---|"
     for folder in _folders():
+        if folder.parent.name == GENERATED:
+            continue
         runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
         steps, devices = ({str(run[key]) for run in runs} for key in ("step", "device"))
         seconds = [run["wall_seconds"] for run in runs]
@@ -111,6 +117,41 @@ def _experiments() -> Iterator[str]:
     yield ""
     yield "(busy): other work shared the cores."
     yield ""
+
+
+def _generated() -> Iterator[str]:
+    """What generated examples are like; beside each figure what real ones have, where measured."""
+    for folder in _folders():
+        if folder.parent.name != GENERATED:
+            continue
+        runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+        yield f"## {_link(folder)}"
+        yield ""
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        seconds = _spread([run["wall_seconds"] for run in runs], "{:.0f}")
+        busy = ", while other work shared the cores" if _name(folder).startswith(BUSY) else ""
+        yield (
+            f"Seeds {seeds}; {runs[0]['step']:,} steps; {seconds} seconds"
+            f" a run in all{busy}; {runs[0]['device']}."
+        )
+        yield ""
+        yield "| figure | generated | other real examples |"
+        yield "|---|---|---|"
+        names = [name for name in runs[0]["metrics"] if not name.startswith("train/")]
+        for name in names:
+            evaluator, metric = name.split("/")
+            if metric.startswith("floor_") or metric == "samples":
+                continue
+            floor = f"{evaluator}/floor_{metric}"
+            cells = [
+                _spread([run["metrics"][each] for run in runs], "{:.4f}") if each in names else ""
+                for each in (name, floor)
+            ]
+            yield f"| {name} | {' | '.join(cells)} |"
+        yield ""
+        for evaluator, about in runs[0].get("about", {}).items():
+            yield f"- {evaluator}: {about}"
+        yield ""
 
 
 def _link(folder: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from dlresearch.data import EXAMPLE, Buckets, evaluation_batches, load_all
+from dlresearch.data import EXAMPLE, Arrays, Buckets, evaluation_batches, load_all
 from dlresearch.parallel import process_rows, put_batch
 from dlresearch.tasks import Batch, Task
 
@@ -30,6 +30,7 @@ class Examples:
     task: Task
     resident: bool
     buckets: Buckets | None = None
+    _loaded: Arrays | None = None
     _kept: list[Batch] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -40,8 +41,12 @@ class Examples:
             yield from self._kept
             return
         rows = process_rows(self.mesh, self.batch_size)
-        examples = load_all(self.source, self.transforms) if self.resident else self.source
-        transforms = () if self.resident else self.transforms
+        examples, transforms = self.source, self.transforms
+        if self.resident:
+            # Once, also for one who never reads beyond the first batch.
+            if self._loaded is None:
+                self._loaded = load_all(self.source, self.transforms)
+            examples, transforms = self._loaded, ()
         kept, last = [], len(self.source) - 1
         batches = evaluation_batches(examples, transforms, self.batch_size, rows)
         for number, batch in enumerate(batches):
@@ -55,4 +60,6 @@ class Examples:
             if self.resident:
                 kept.append(on_device)
             yield on_device
-        self._kept = kept  # only once all were read: a preempted evaluation keeps nothing
+        if self.resident:
+            # Only once all were read: a preempted evaluation keeps nothing.
+            self._kept, self._loaded = kept, None

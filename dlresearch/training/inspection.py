@@ -62,7 +62,8 @@ def inspect(setup: Setup) -> Iterator[str]:
     variables = setup.evaluation_variables(start.variables)
     for evaluation in setup.evaluations.values():
         outcome = evaluation.run_on_one_batch(setup.predict, variables)
-        found = ", ".join((_numbers(outcome.metrics), *outcome.files))
+        numbers = [_numbers(outcome.metrics)] if outcome.metrics else []
+        found = ", ".join((*numbers, *outcome.files))
         yield f"  a batch of {evaluation.examples.batch_size} gives {found}"
     yield "\nNothing found that would fail."
 

@@ -61,6 +61,9 @@ def _page(
     yield _table(facts)
     yield "<h2>Final metrics</h2>"
     yield _table(result.get("metrics", {}))
+    if about := result.get("about"):
+        yield "<h3>Measured with</h3>"
+        yield _table(about)
     yield "<h2>Curves</h2><div class=plots>"
     yield from _plots(history)
     yield "</div>"

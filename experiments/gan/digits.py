@@ -14,7 +14,7 @@ from dlresearch.config import arguments, component, default_config
 
 
 def get_config(arg=""):
-    args = arguments(arg, steps=4000, seed=0)
+    args = arguments(arg, steps=2500, seed=0)
     config = default_config()
     config.seed = args.seed
     config.duration = f"{args.steps} steps"

@@ -130,6 +130,25 @@ def gan_config() -> ConfigDict:
     return config
 
 
+def dcgan_config() -> ConfigDict:
+    """A small one, with two updates of the discriminator, a lazy penalty and an average."""
+    config = gan_config()
+    config.task = component(
+        "gan",
+        discriminator=component("dcgan_discriminator", widths=(8,), norm="none"),
+        latent=8,
+        conditional=True,
+        repeats=2,
+        r1=1.0,
+        penalty_every=2,
+        average_half_life=100,
+    )
+    config.model = component("dcgan_generator", widths=(16, 8))
+    config.data.augmentations = ()
+    config.evaluators.test.update(name="toy_evaluators:Size", key="fake_logit")
+    return config
+
+
 def toy_config(name: str) -> ConfigDict:
     """As above, for a task of `toy_tasks`."""
     config = classification_config()

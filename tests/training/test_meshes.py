@@ -18,8 +18,8 @@ from small_runs import (
     assert_same_curve,
     classification_config,
     copy_without_checkpoint,
+    dcgan_config,
     differences,
-    gan_config,
     language_model_config,
     run,
     start_python,
@@ -99,28 +99,12 @@ def translation() -> ConfigDict:
 
 def gan() -> ConfigDict:
     """Half of what the discriminator sees is made of random numbers alone, on the devices whose
-    rows it is for. Critic steps, a lazy penalty and an average are on.
+    rows it is for.
     """
-    config = shortened(gan_config(), 0.05)
-    config.task = component(
-        "gan",
-        discriminator=component("dcgan_discriminator", widths=(8,), norm="none"),
-        latent=8,
-        conditional=True,
-        repeats=2,
-        r1=1.0,
-        penalty_every=2,
-        average_half_life=100,
-    )
-    config.model = component("dcgan_generator", widths=(16, 8))
-    config.data.augmentations = ()
-    config.evaluators.test = dict(
-        name="toy_evaluators:Size",
-        key="fake_logit",
-        source=component("digits", split="test"),
-        every="10 steps",
-        batch_size=96,
-    )
+    config = dcgan_config()
+    test = config.evaluators.test
+    config = shortened(config, 0.05)
+    config.evaluators.test = {**test, "every": "10 steps", "batch_size": 96}
     return config
 
 

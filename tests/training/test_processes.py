@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 from small_runs import (
     assert_complete,
     assert_same_curve,
     classification_config,
     copy_without_checkpoint,
+    dcgan_config,
     language_model_config,
     run,
     start_processes,
@@ -149,3 +151,25 @@ def test_two_processes_carry_a_text_on_as_one_does(tmp_path):
     path = write_config(config, tmp_path / "two.json")
     assert_complete(*start_processes(path, tmp_path / "two", 2, 1, ("--heartbeat_timeout=20",)))
     assert_same_curve(tmp_path / "one", tmp_path / "two", TOLERANCE)
+
+
+def test_two_processes_train_a_gan_as_one_does(tmp_path):
+    """Latents are drawn by whoever has their rows, and pictures are made by both together."""
+    config = dcgan_config()
+    config.data.placement = "streamed"
+    config.optimizer.update(name="sgd", learning_rate=0.05)
+    config.duration = f"{HALF} steps"
+    config.evaluators.pictures = dict(
+        name="samples", source=component("digits", split="test"), columns=3, scale=1, batch_size=8
+    )
+    assert run(config, tmp_path / "one").status == "completed"
+    config.mesh.data = 2
+    path = write_config(config, tmp_path / "two.json")
+    assert_complete(*start_processes(path, tmp_path / "two", 2, 1, ("--heartbeat_timeout=20",)))
+    assert_same_curve(tmp_path / "one", tmp_path / "two", TOLERANCE)
+    grids = [
+        np.asarray(Image.open(tmp_path / run / f"artifacts/pictures/{HALF}/grid.png"), np.int32)
+        for run in ("one", "two")
+    ]
+    # A value on the edge between two levels may be rounded to either.
+    assert abs(grids[0] - grids[1]).max() <= 1

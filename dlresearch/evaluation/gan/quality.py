@@ -96,7 +96,8 @@ class SampleQualityEvaluator(_Compiled):
         self.about = ""
         self._floor: Examples | None = None
         if floor is not None:
-            assert examples_of is not None
+            if examples_of is None:
+                raise UserError("floor: there is no trainer here that could open it")
             self._floor = examples_of(floor, "floor")
         self._arrays: PyTree = None  # of the extractor, on the mesh
         # Of real examples, once all were seen: they are the same every time.

@@ -35,7 +35,7 @@ _GROUPS: dict[Types, frozenset[str]] = {
 }
 Adaptive: TypeAlias = dict[str, Array]
 """State of the controller, float32 scalars: `probability` of each augmentation; and, since it was
-last adjusted, the sum of the `signs` of the logits of real images, their `count`, and `steps`.
+last adjusted, the sum of the `signs` of the logits of real images and their `count`.
 """
 
 
@@ -90,7 +90,7 @@ def augment(
 
 def initial() -> Adaptive:
     """Nothing is augmented, and no logit seen."""
-    return {name: jnp.zeros(()) for name in ("probability", "signs", "count", "steps")}
+    return {name: jnp.zeros(()) for name in ("probability", "signs", "count")}
 
 
 def observe(state: Adaptive, real_logits: Float[Array, " batch"]) -> Adaptive:
@@ -99,7 +99,6 @@ def observe(state: Adaptive, real_logits: Float[Array, " batch"]) -> Adaptive:
         **state,
         "signs": state["signs"] + jnp.sum(jnp.sign(real_logits)),
         "count": state["count"] + real_logits.size,
-        "steps": state["steps"] + 1,
     }
 
 
@@ -110,7 +109,7 @@ def adjusted(
     interval: int = 4,
     batch: int = 64,
 ) -> Adaptive:
-    """The probability moved, once `interval` steps are observed; before, the same state.
+    """The probability moved, once the images of `interval` steps are seen; before, the same state.
 
     Up where the mean sign of the logits of real images, r_t of the paper (equation 1), is above the
     target, down where it is below, by as much as takes it from 0 to 1 over so many images.
@@ -124,5 +123,5 @@ def adjusted(
     mean = state["signs"] / jnp.maximum(state["count"], 1)
     by = jnp.sign(mean - target) * (batch * interval / images)
     moved = {**initial(), "probability": jnp.clip(state["probability"] + by, 0, 1)}
-    due = state["steps"] >= interval
+    due = state["count"] >= interval * batch
     return {name: jnp.where(due, moved[name], state[name]) for name in state}

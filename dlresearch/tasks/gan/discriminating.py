@@ -45,7 +45,7 @@ class Discriminating:
     def loss(
         self, params: PyTree, variables: Variables, batch: Batch, key: Key[Array, ""]
     ) -> Result:
-        make_key, judge_key, penalty_key = jax.random.split(key, 3)
+        make_key, judge_key, penalty_key, between_key = jax.random.split(key, 4)
         real, fake, label = self._examples(variables, batch, make_key)
         state = variables.state[DISCRIMINATOR]
         logits = {}
@@ -66,7 +66,7 @@ class Discriminating:
             new_state[ADA] = ada.observe(variables.state[ADA], logits["real"])
         judge = self.judge(params, variables, label, penalty_key)
         if self.gradient_penalty:
-            penalty = penalties.gradient_penalty(judge, real, fake, penalty_key)
+            penalty = penalties.gradient_penalty(judge, real, fake, between_key)
             loss += self.gradient_penalty * penalty
             metrics["gradient_penalty"] = penalty
         if not self.lazy:

@@ -31,6 +31,9 @@ class Form:
             raise UserError(f"image={key!r}: examples have no such key; {suggest(key, shapes)}")
         return Form(tuple(shapes[key]), np.dtype(metadata["dtypes"][key]))
 
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
     @property
     def is_image(self) -> bool:
         return len(self.shape) == 3

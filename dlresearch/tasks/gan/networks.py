@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dlresearch.errors import UserError
@@ -49,6 +50,17 @@ class Networks:
 
     def labels(self, batch: Batch) -> Label:
         return () if self.label is None else (require(batch, self.label, "config.task.label"),)
+
+    def check(self, batch: Batch) -> None:
+        """Raises UserError where examples come in another form than the source gives them."""
+        examples = require(batch, self.image, "config.task.image")
+        found = Form(examples.shape[1:], np.dtype(examples.dtype))
+        if found != self.form:
+            raise UserError(
+                f"config.data: {self.image!r} is {found} after preprocessing and augmentations, and"
+                f" {self.form} as the source gives it; what is generated is compared with the"
+                " latter, so leave its form to the task"
+            )
 
     def init(self, key: Key[Array, ""], real: Float[Array, "batch ..."], label: Label) -> Variables:
         generator_key, discriminator_key = jax.random.split(key)

@@ -188,6 +188,7 @@ class GAN(Task):
 
     def init(self, key: Key[Array, ""], batch: Batch) -> Variables:
         networks, discriminating = self.networks, self.discriminating
+        networks.check(batch)
         variables = networks.init(key, networks.real(batch), networks.labels(batch))
         state, lazily = variables.state, []
         if discriminating.lazy:
