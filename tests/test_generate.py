@@ -144,7 +144,6 @@ MISTAKES = {
     "--workdir=echo --config.task=classification(num_classes=10)": "config.task.name:"
     " classification makes nothing new; language_model, translation, polyphonic_music and gan"
     " do",
-    "--workdir=echo --config.task=classification": "config.task.num_classes: the training source",
     "--workdir=nowhere": "nowhere holds no run",
     "": "--workdir=DIR is missing",
 }

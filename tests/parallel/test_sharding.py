@@ -216,14 +216,22 @@ def tokens(*shape: int) -> jax.ShapeDtypeStruct:
 
 
 PAIR = tokens(2, 9), tokens(2), tokens(2, 9)
-# Further arguments and inputs of the models that do not read images.
-SEQUENCES = {
-    "attention_seq2seq": ({"source_vocabulary": 1000}, PAIR),
-    "transformer": ({"source_vocabulary": 1000}, PAIR),
-    "recurrent_classifier": ({"vocabulary_size": 1000}, PAIR[:2]),
-    "recurrent_forecaster": ({}, (array(2, 9, 3),)),
-    "recurrent_frames": ({}, (array(2, 9, 88),)),
-    "recurrent_language_model": ({}, PAIR[:1]),
+LATENT, IMAGES, LABEL = array(2, 120), array(2, 64, 64, 3), tokens(2)
+# Further arguments and inputs of the models that do not read images alone.
+INPUTS = {
+    **{
+        name: ({"size": 64, "channels": 3, "num_classes": 1000}, (LATENT, LABEL))
+        for name in names("model", "*_generator")
+    },
+    **{
+        name: ({"num_classes": 1000}, (IMAGES, LABEL)) for name in names("model", "*_discriminator")
+    },
+    "attention_seq2seq": ({"num_outputs": 1000, "source_vocabulary": 1000}, PAIR),
+    "transformer": ({"num_outputs": 1000, "source_vocabulary": 1000}, PAIR),
+    "recurrent_classifier": ({"num_outputs": 1000, "vocabulary_size": 1000}, PAIR[:2]),
+    "recurrent_forecaster": ({"num_outputs": 1000}, (array(2, 9, 3),)),
+    "recurrent_frames": ({"num_outputs": 1000}, (array(2, 9, 88),)),
+    "recurrent_language_model": ({"num_outputs": 1000}, PAIR[:1]),
 }
 
 
@@ -231,8 +239,8 @@ SEQUENCES = {
 @pytest.mark.parametrize("name", names("model"))
 def test_a_built_in_model_is_split_without_rules_of_the_user(name):
     constructor = target_of(Component(name), "model", "config.model")
-    arguments, inputs = SEQUENCES.get(name, ({}, (array(2, 64, 64, 3),)))
-    model = functional(constructor, num_outputs=1000, **arguments)
+    arguments, inputs = INPUTS.get(name, ({"num_outputs": 1000}, (IMAGES,)))
+    model = functional(constructor, **arguments)
     params, _ = jax.eval_shape(model.init, jax.random.key(0), *inputs)
     for mesh in ({"fsdp": 8}, {"tensor": 2}, {"data": 2, "fsdp": 2, "tensor": 2}):
         split = words({"model": params}, **mesh)

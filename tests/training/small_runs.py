@@ -143,9 +143,9 @@ def dcgan_config() -> ConfigDict:
         penalty_every=2,
         average_half_life=100,
     )
-    config.model = component("dcgan_generator", widths=(16, 8))
+    config.model = component("dcgan_generator", widths=(4, 8))
     config.data.augmentations = ()
-    config.evaluators.test.update(name="toy_evaluators:Size", key="fake_logit")
+    config.evaluators.test.update(name="toy_evaluators:Size", key="real_logit")
     return config
 
 

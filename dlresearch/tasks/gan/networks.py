@@ -93,7 +93,8 @@ class Networks:
         """Examples from given latents, of the generator's average where there is one."""
         average: Any = variables.averages.get(GENERATOR)
         params = variables.params[GENERATOR] if average is None else average["params"]
-        state = variables.state[GENERATOR] if average is None else average["state"]
+        # A checkpoint has no place for a state without arrays.
+        state = variables.state[GENERATOR] if average is None else average.get("state", {})
         inputs: tuple[Any, ...] = (latent, *label)
         method = "__call__"
         if truncation is not None and STYLE_MEAN in state:
