@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from dlresearch.data import EXAMPLE
 from dlresearch.errors import UserError
 from dlresearch.models import Model
 from dlresearch.tasks.task import Batch, Metrics, Player, Task, Variables
@@ -62,5 +63,7 @@ class Supervised(Task):
 def require(batch: Batch, name: str, path: str) -> Array:
     """`batch[name]`, or an error that says where the name came from."""
     if name not in batch:
-        raise UserError(f"{path}: examples have no {name!r}; they have {', '.join(sorted(batch))}")
+        # Without what evaluation adds.
+        own = ", ".join(sorted(batch.keys() - {"mask", EXAMPLE}))
+        raise UserError(f"{path}: examples have no {name!r}; they have {own}")
     return batch[name]
