@@ -250,7 +250,7 @@ def test_file_has_the_figures_and_what_they_are_of():
         ({"samples": 5}, "samples=5 is too few; give at least 6"),
         ({"manifold_samples": 5}, "manifold_samples=5 is too few; give at least 6"),
         ({"extractor": "pixel"}, "extractor='pixel' is neither 'pixels' nor the folder"),
-        ({"image": "images"}, "image: examples have no 'images'; they have example, image"),
+        ({"image": "images"}, "image: examples have no 'images'; they have image"),
     ],
 )
 def test_what_cannot_be_is_the_users_mistake(options, message):
