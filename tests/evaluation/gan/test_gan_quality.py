@@ -16,7 +16,7 @@ import pytest
 from dlresearch.config import Component
 from dlresearch.data import EXAMPLE, evaluation_batches
 from dlresearch.errors import UserError
-from dlresearch.evaluation.gan import Extractor, SampleQualityEvaluator
+from dlresearch.evaluation.gan import Extractor, SampleQualityEvaluator, quality
 from dlresearch.evaluation.gan.distances import frechet_distance, kernel_distance
 from dlresearch.evaluation.gan.manifolds import balls, density_coverage, precision_recall
 from dlresearch.evaluation.gan.moments import Moments
@@ -293,3 +293,11 @@ def test_pixels_are_too_many_for_a_frechet_distance_of_large_images():
 
 if __name__ == "__main__":
     print(json.dumps({"devices": len(jax.devices()), **on_a_mesh()}))
+
+
+def test_many_arrays_of_an_extractor_keep_their_places_on_a_mesh():
+    """More than ten, whose numbers sort otherwise as text."""
+    arrays = {"layers": [np.full(number + 1, number) for number in range(12)]}
+    placed = quality._everywhere(arrays, make_mesh())
+    for expected, found in zip(arrays["layers"], placed["layers"], strict=True):
+        np.testing.assert_array_equal(found, expected)
