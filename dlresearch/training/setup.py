@@ -204,15 +204,20 @@ class Setup:
         """The players whose regularisers a call of so many steps applies; None where the device
         finds out.
 
-        On CPU a step is compiled for each answer: XLA:CPU runs a convolution under a condition
-        a hundred times slower than outside of one.
+        On CPU a step is compiled for each answer: XLA:CPU runs a convolution under a condition far
+        slower than outside of one.
         """
-        lazy = {p.name: p.regulariser.every for p in self.task.players if p.regulariser is not None}
-        if lazy and (steps > 1 or jax.default_backend() != "cpu"):
+        if self._periods and (steps > 1 or jax.default_backend() != "cpu"):
             return None
-        return tuple(name for name, every in lazy.items() if step % every == 0)
+        return tuple(name for name, every in self._periods.items() if step % every == 0)
 
     # --- how they are made ----------------------------------------------------------------------
+
+    @cached_property
+    def _periods(self) -> dict[str, int]:
+        """Steps between two updates along the regulariser of a player, where it has one."""
+        players = self.task.players
+        return {p.name: p.regulariser.every for p in players if p.regulariser is not None}
 
     def _check_examples(self, examples: Mapping[str, np.ndarray]) -> None:
         with located("config.data.source"):

@@ -5,9 +5,8 @@ filter is separable, and here sums of slices, as convolutions by channel are slo
 
 What convolves and resamples at once is a sum of matrix products, one for each of the four parities
 (row, column) of the pixels of the larger image: a quarter of the operations that convolving the
-larger image takes, and on CPU XLA's convolutions with a stride or a dilation are slow in their
-gradients (16x16x16x128 to twice the size, two cores: the gradient of the kernel takes 14 ms, and
-900 as a transposed convolution).
+larger image takes, and on CPU XLA's convolutions with a stride or a dilation are far slower in
+their gradients, most of all in that of the kernel of a transposed one.
 """
 
 import jax
