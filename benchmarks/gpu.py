@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -209,26 +209,56 @@ def speedrun(name: str) -> Iterator[Row]:
 
 
 def resnet18(name: str) -> Iterator[Row]:
-    """A whole run by the trainer; its result.json goes where docs/results.md finds it."""
-    settings = {"precision": "bfloat16"}
-    if SMALL.value:
-        settings |= _SMALL_RUN | dict(_TINY_NETWORK)
+    """One run to its end."""
+    small = _SMALL_RUN | dict(_TINY_NETWORK)
+    return whole_run(name, "cnn", "resnet18", {"accuracy": "test/accuracy"}, small)
+
+
+def pretrained(name: str, method: str) -> Iterator[Row]:
+    """One run to its end of a method that learns without labels."""
+    small = {
+        "batch_size": "8",
+        "duration": "2 steps",
+        "data.source": _SMALL["data.source"],
+        "evaluators.knn.k": "5",
+        "evaluators.linear.epochs": "1",
+        **dict(_TINY_NETWORK),
+    }
+    for evaluator in ("probe", "knn", "linear", "spread"):
+        small[f"evaluators.{evaluator}.source"] = "synthetic(image=(32,32,3), length=20)"
+        small[f"evaluators.{evaluator}.batch_size"] = "20"
+    for evaluator in ("knn", "linear"):
+        small[f"evaluators.{evaluator}.train"] = _SMALL["data.source"]
+    metrics = {f"accuracy of {each}": f"{each}/accuracy" for each in ("knn", "linear", "probe")}
+    return whole_run(name, "self_supervised", method, metrics, small)
+
+
+def whole_run(
+    name: str, track: str, variant: str, metrics: dict[str, str], small: dict[str, str]
+) -> Iterator[Row]:
+    """A run of CIFAR-10 by the trainer; its result.json goes where docs/results.md finds it.
+
+    Args:
+      metrics: those that are shares, by what they are called here.
+      small: settings of the proof.
+    """
+    settings = {"precision": "bfloat16"} | (small if SMALL.value else {})
     with tempfile.TemporaryDirectory() as folder:
         _call(
-            *("-m", "dlresearch.train", f"--config={_cifar('resnet18')}", f"--workdir={folder}"),
+            *("-m", "dlresearch.train", f"--workdir={folder}"),
+            f"--config={_cifar(variant, track)}",
             *(f"--config.{path}={value}" for path, value in settings.items()),
         )
         result = json.loads((Path(folder) / "result.json").read_text())
         if not SMALL.value:
-            to = Path(OUT.value).parent / "cnn/cifar10-resnet18/seed0.json"
+            to = Path(OUT.value).parent / f"{track}/cifar10-{variant}/seed0.json"
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(Path(folder) / "result.json", to)
     what = f"%, 1 run, {result['step']:,} steps, bfloat16"
     device = {"device": result["device"]}
-    yield (
-        f"{name}: accuracy",
-        {"value": 100 * result["metrics"]["test/accuracy"], "what": what} | device,
-    )
+    for row, metric in metrics.items():
+        value = 100 * result["metrics"][metric]
+        yield f"{name}: {row}", {"value": value, "what": what} | device
     yield f"{name}: seconds", {"value": result["wall_seconds"], "what": "with compilation"} | device
 
 
@@ -282,6 +312,23 @@ def gan(name: str) -> Iterator[Row]:
             yield f"{name}, {network}: dlresearch over {who}", row | device
 
 
+def views(name: str) -> Iterator[Row]:
+    """A step of SimCLR, and what its views take of it; beside PyTorch where it finds the GPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "views.json"
+        small = ("--small", "--steps=2") if SMALL.value else ("--gpu", "--steps=50")
+        _call("benchmarks/views.py", f"--out={out}", *small)
+        measured = json.loads(out.read_text())
+    device = {"device": measured["device"]}
+    for who, values in measured["images_per_second"].items():
+        what = f"images/s, batch {measured['batch']}, two views, float32"
+        yield f"{name}: {who}", {"value": statistics.median(values), "what": what} | device
+    for who, share in measured["share_of_views"].items():
+        yield f"{name}: views of {who}", {"value": share, "what": "of the time of a step"} | device
+    for who, ratio in measured["speed_over"].items():
+        yield f"{name}: dlresearch over {who}", {"value": ratio, "what": "speed"} | device
+
+
 MEASUREMENTS: dict[str, Callable[[str], Iterator[Row]]] = {
     **{figure.name: lambda _, figure=figure: rows_of(figure) for figure in FIGURES},
     "cifar10 speedrun94": speedrun,
@@ -289,12 +336,15 @@ MEASUREMENTS: dict[str, Callable[[str], Iterator[Row]]] = {
     "augmentations": augmentations,
     "lstm language model": recurrent,
     "gan step": gan,
+    "simclr step": views,
+    "cifar10 simclr": partial(pretrained, method="simclr"),
+    "cifar10 byol": partial(pretrained, method="byol"),
 }
 
 
-def _cifar(variant: str) -> str:
+def _cifar(variant: str, track: str = "cnn") -> str:
     where = f",data_dir={DATA_DIR.value}" if DATA_DIR.value else ""
-    return f"experiments/cnn/cifar10.py:{variant}{where}"
+    return f"experiments/{track}/cifar10.py:{variant}{where}"
 
 
 def _call(*arguments: str) -> str:

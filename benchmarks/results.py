@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from results_self_supervised import tables
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
 
@@ -40,6 +42,8 @@ REFERENCES = {
 }
 GENERATED = "gan"
 """The track whose runs have a table each."""
+UNLABELLED = "self_supervised"
+"""The track whose experiments have a table each."""
 _PERCENT = ("accuracy", "balanced_accuracy", "frame_accuracy", "exact")
 _COUNTS = ("examples", "tokens", "frames")  # of what an evaluator has seen
 # Runs that shared the cores with other work, so that their seconds say little.
@@ -71,6 +75,7 @@ def page() -> str:
         "",
         *_experiments(),
         *_generated(),
+        *tables([folder for folder in _folders() if folder.parent.name == UNLABELLED], BUSY),
         *_curves(),
         *_overhead(),
         *_survival(),
@@ -79,6 +84,7 @@ def page() -> str:
         *_resnet50(),
         *_recurrent(),
         *_gan(),
+        *_views(),
         *_search(),
         *_gpu(),
     ]
@@ -99,7 +105,7 @@ def _experiments() -> Iterator[str]:
     yield "| experiment | test | seeds | steps | seconds a run | device | reference |"
     yield "|---|---|---|---|---|---|---|"
     for folder in _folders():
-        if folder.parent.name == GENERATED:
+        if folder.parent.name in (GENERATED, UNLABELLED):
             continue
         runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
         steps, devices = ({str(run[key]) for run in runs} for key in ("step", "device"))
@@ -438,6 +444,41 @@ def _gan() -> Iterator[str]:
             cell = "" if ratio is None else f"{ratio:.2f}"
             yield f"| {first} | {name} | {statistics.median(values):.1f} | {cell} |"
             first = " | | "
+    yield ""
+    if figures["note"]:
+        yield f"{figures['note']}."
+        yield ""
+
+
+def _views() -> Iterator[str]:
+    figures = _read("views-cpu.json")
+    if figures is None:
+        return
+    yield "## Views for self-supervised learning beside PyTorch"
+    yield ""
+    versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
+    rounds = len(next(iter(figures["images_per_second"].values())))
+    yield (
+        "Images a second of a training step of SimCLR in float32, two views of each image:"
+        f" {figures['batch']} images of {figures['size']} x {figures['size']}, a ResNet-18 of width"
+        f" {figures['width']}, {figures['parameters']:,} parameters. Ours makes the views on the"
+        " device, in the step; in PyTorch torchvision makes them one by one in"
+        f" {figures['cores']} processes. Medians of {rounds} rounds in turn of"
+        f" {figures['steps_a_round']} steps; {figures['device']}; {versions}"
+        " (`benchmarks/views.py`)."
+    )
+    yield ""
+    yield "| | images/s | part of a step that views take | speed of dlresearch over it |"
+    yield "|---|---|---|---|"
+    for name, speeds in figures["images_per_second"].items():
+        share, ratio = (figures[key].get(name) for key in ("share_of_views", "speed_over"))
+        cells = [
+            name,
+            f"{statistics.median(speeds):.0f}",
+            "" if share is None else f"{100 * share:.0f} %",
+            "" if ratio is None else f"{ratio:.2f}",
+        ]
+        yield f"| {' | '.join(cells)} |"
     yield ""
     if figures["note"]:
         yield f"{figures['note']}."

@@ -30,6 +30,7 @@ from dlresearch.config.schema import (
     ParameterGroup,
     StartFrom,
     Update,
+    Views,
 )
 from dlresearch.config.signatures import parameters_of
 from dlresearch.config.validate import validate
@@ -51,6 +52,7 @@ __all__ = [
     "Section",
     "StartFrom",
     "Update",
+    "Views",
     "arguments",
     "bind",
     "build",

@@ -17,6 +17,7 @@ CATALOG: dict[str, dict[str, str]] = {
         "image_folder": "dlresearch.data.image_folder:ImageFolder",
         "table": "dlresearch.data.table:Table",
         "arrays": "dlresearch.data.arrays:Arrays",
+        "subset": "dlresearch.data.subset:Subset",
         "text": "dlresearch.data.text:Text",
         "python_docs": "dlresearch.data.python_docs:PythonDocs",
         "labelled_text": "dlresearch.data.labelled_text:LabelledText",
@@ -78,6 +79,14 @@ CATALOG: dict[str, dict[str, str]] = {
         ),
         "attention_seq2seq": "dlresearch.models.seq2seq:AttentionSeq2Seq",
         "transformer": "dlresearch.models.transformer:Transformer",
+        "projector": "dlresearch.models.self_supervised:Projector",
+        "prototypes": "dlresearch.models.self_supervised:Prototypes",
+        "dino_head": "dlresearch.models.self_supervised:DINOHead",
+        "transformer_encoder": "dlresearch.models.transformer_encoder:TransformerEncoder",
+        "masked_token_head": (
+            "dlresearch.models.self_supervised.masked_token_head:MaskedTokenHead"
+        ),
+        "mae_decoder": "dlresearch.models.self_supervised:MAEDecoder",
         "recurrent_classifier": "dlresearch.models.recurrent_classifier:RecurrentClassifier",
         "recurrent_forecaster": "dlresearch.models.recurrent_forecaster:RecurrentForecaster",
         "recurrent_frames": "dlresearch.models.recurrent_frames:RecurrentFrames",
@@ -114,6 +123,23 @@ CATALOG: dict[str, dict[str, str]] = {
         "language_model": "dlresearch.tasks.language_model:LanguageModel",
         "gan": "dlresearch.tasks.gan:GAN",
         "translation": "dlresearch.tasks.translation:Translation",
+        "masked_language_model": (
+            "dlresearch.tasks.self_supervised.masked_language_model:MaskedLanguageModel"
+        ),
+        "mae": "dlresearch.tasks.self_supervised.mae:MAE",
+        "simclr": "dlresearch.tasks.self_supervised.simclr:SimCLR",
+        "byol": "dlresearch.tasks.self_supervised.byol:BYOL",
+        "supervised_contrastive": (
+            "dlresearch.tasks.self_supervised.supervised_contrastive:SupervisedContrastive"
+        ),
+        "moco_v2": "dlresearch.tasks.self_supervised.moco_v2:MoCoV2",
+        "moco_v3": "dlresearch.tasks.self_supervised.moco_v3:MoCoV3",
+        "simsiam": "dlresearch.tasks.self_supervised.simsiam:SimSiam",
+        "barlow_twins": "dlresearch.tasks.self_supervised.barlow_twins:BarlowTwins",
+        "vicreg": "dlresearch.tasks.self_supervised.vicreg:VICReg",
+        "swav": "dlresearch.tasks.self_supervised.swav:SwAV",
+        "dino": "dlresearch.tasks.self_supervised.dino:DINO",
+        "nnclr": "dlresearch.tasks.self_supervised.nnclr:NNCLR",
     },
     "view": {
         "flip": "dlresearch.evaluation.views:Flip",
@@ -127,6 +153,17 @@ CATALOG: dict[str, dict[str, str]] = {
         "forecasting": "dlresearch.evaluation.forecasting:ForecastingEvaluator",
         "language_model": "dlresearch.evaluation.language_model:LanguageModelEvaluator",
         "translation": "dlresearch.evaluation.translation:TranslationEvaluator",
+        "masked_language_model": (
+            "dlresearch.evaluation.self_supervised.masked_language_model:"
+            "MaskedLanguageModelEvaluator"
+        ),
+        "knn": "dlresearch.evaluation.self_supervised.knn:KNNEvaluator",
+        "linear_probe": "dlresearch.evaluation.self_supervised.linear_probe:LinearProbeEvaluator",
+        "few_shot": "dlresearch.evaluation.self_supervised.few_shot:FewShotEvaluator",
+        "features": "dlresearch.evaluation.self_supervised.features:FeaturesEvaluator",
+        "representation": (
+            "dlresearch.evaluation.self_supervised.representation:RepresentationEvaluator"
+        ),
         "samples": "dlresearch.evaluation.gan.pictures:SamplesEvaluator",
         "classification_accuracy_score": (
             "dlresearch.evaluation.gan.accuracy_score:ClassificationAccuracyScoreEvaluator"
@@ -135,6 +172,17 @@ CATALOG: dict[str, dict[str, str]] = {
         "modes": "dlresearch.evaluation.gan.modes:ModesEvaluator",
         "discriminator": "dlresearch.evaluation.gan.discriminator:DiscriminatorEvaluator",
         "sample_quality": "dlresearch.evaluation.gan.quality:SampleQualityEvaluator",
+        "views": "dlresearch.evaluation.self_supervised.views_picture:ViewsEvaluator",
+        "feature_neighbours": (
+            "dlresearch.evaluation.self_supervised.feature_neighbours:FeatureNeighboursEvaluator"
+        ),
+        "feature_map": "dlresearch.evaluation.self_supervised.feature_map:FeatureMapEvaluator",
+        "attention_maps": (
+            "dlresearch.evaluation.self_supervised.attention_maps:AttentionMapsEvaluator"
+        ),
+        "reconstructions": (
+            "dlresearch.evaluation.self_supervised.reconstructions:ReconstructionsEvaluator"
+        ),
     },
 }
 

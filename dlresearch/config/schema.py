@@ -13,6 +13,22 @@ from dlresearch.config.fields import Component, Section, option
 
 
 @dataclass(frozen=True)
+class Views(Section):
+    first: tuple[Component, ...] = option(
+        (), "Augmentations that make the first view of an image.", kind="augmentation"
+    )
+    second: tuple[Component, ...] | None = option(
+        None,
+        "Those of the second view; None makes it as the first, with draws of its own.",
+        kind="augmentation",
+    )
+    local: tuple[Component, ...] = option(
+        (), "Those of further views, usually of small parts: multi-crop.", kind="augmentation"
+    )
+    local_count: int = option(0, "How many views `local` makes of each image.", at_least=0)
+
+
+@dataclass(frozen=True)
 class Data(Section):
     source: Component = option(
         Component("digits", split="train"), "Where training examples come from.", kind="source"
@@ -29,6 +45,11 @@ class Data(Section):
         (),
         "Applied on the device to training batches, as the source gives them.",
         kind="augmentation",
+    )
+    views: Views = option(
+        Views,
+        "Views of the images of training batches, for self-supervised learning; made on the device"
+        " after `augmentations`, and preprocessed.",
     )
     resolution: tuple[tuple[Duration, int], ...] = option(
         (),
@@ -107,6 +128,12 @@ class Optimizer(Update):
     learning_rate_factors: tuple[tuple[str, float], ...] = option(
         (), "Pairs (parameter path pattern, factor on the learning rate); the first match counts."
     )
+    layer_decay: float = option(
+        1.0,
+        "For fine-tuning: multiply the learning rate by this for each layer below the last; 1 is"
+        " off, 0.65 to 0.75 is usual for a vision transformer (Bao et al. 2021).",
+        at_least=0,
+    )
     freeze: tuple[str, ...] = option((), "Parameter path patterns that are not trained.")
     clip_norm: float | None = option(
         None, "Scale gradients down to this global norm where they exceed it.", at_least=0
@@ -159,7 +186,8 @@ class StartFrom(Section):
     path: str | None = option(
         None,
         "What the network begins with: a run folder, or one of its checkpoints; or a file `.npz` or"
-        " `.safetensors`. None draws it at random. Read when a run starts, never when it resumes.",
+        " `.safetensors`. Of a self-supervised run it is the backbone, and a head begins at random."
+        " None draws all at random. Read when a run starts, never when it resumes.",
     )
     checkpoint: str = option(
         "newest", "Of a run folder: `newest`, `best` as its config says, or the number of a step."

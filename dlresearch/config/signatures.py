@@ -21,6 +21,8 @@ PROVIDED = {
         "reference",
         "reference_examples",
         "latent",
+        "outputs_of",
+        "make_views",
     },
 }
 

@@ -14,11 +14,15 @@ from dlresearch.data.source import (
     check_labels,
 )
 from dlresearch.data.transforms import Transform
+from dlresearch.data.views import FIRST, LOCAL, SECOND, Views, make_views
 from dlresearch.data.vocabulary import Vocabulary, load_vocabulary
 
 __all__ = [
     "EPOCH",
     "EXAMPLE",
+    "FIRST",
+    "LOCAL",
+    "SECOND",
     "ArraySource",
     "Arrays",
     "Augmentation",
@@ -32,6 +36,7 @@ __all__ = [
     "Stream",
     "TrainingOrder",
     "Transform",
+    "Views",
     "Vocabulary",
     "apply_all",
     "check_labels",
@@ -39,6 +44,7 @@ __all__ = [
     "labels_of",
     "load_all",
     "load_vocabulary",
+    "make_views",
     "resized",
     "stream",
 ]

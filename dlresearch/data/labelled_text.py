@@ -48,6 +48,8 @@ class LabelledText(ArraySource):
       lowercase: whether to lower-case.
       tokenised: for words, whether spaces separate punctuation from words already.
       max_length: the most tokens of a text.
+      vocabulary: a run folder, whose vocabulary is taken, or the file of one; in evaluation that of
+        the training source counts. None makes one of this text.
       vocabularies: those of the training text, in evaluation.
 
     Raises:
@@ -70,6 +72,7 @@ class LabelledText(ArraySource):
         lowercase: bool = False,
         tokenised: bool = True,
         max_length: int = 256,
+        vocabulary: str | None = None,
         vocabularies: Mapping[str, Vocabulary] | None = None,
     ):
         if max_length < 1:
@@ -87,9 +90,15 @@ class LabelledText(ArraySource):
             raise UserError(PATH_OR_DATASET)
         refuse_empty(texts, name)
         labels, names = _numbered(written, classes, name)
-        vocabulary = given_vocabulary(vocabularies, "tokens", unit)
+        made = {
+            "vocabulary_size": vocabulary_size is not None,
+            "min_count": min_count > 1,
+            "lowercase": lowercase,
+            "tokenised": not tokenised,
+        }
+        taken = given_vocabulary(vocabularies, "tokens", unit, vocabulary, made)
         with located(name):
-            vocabulary = vocabulary or make_vocabulary(
+            taken = taken or make_vocabulary(
                 unit,
                 texts,
                 special=True,
@@ -98,18 +107,18 @@ class LabelledText(ArraySource):
                 lowercase=lowercase,
                 tokenised=tokenised,
             )
-            ids, cut = encode_sentences(texts, vocabulary, max_length)
+            ids, cut = encode_sentences(texts, taken, max_length)
         for line, row in enumerate(ids, 1):
             if not row:
                 raise UserError(f"{name}: line {line} has no {unit} in it: {texts[line - 1]!r}")
-        tokens, lengths = padded(ids, max_length, vocabulary.pad or 0)
+        tokens, lengths = padded(ids, max_length, taken.pad or 0)
         self.texts: list[str] = texts
         super().__init__(
             {"tokens": tokens, "length": lengths, "label": labels},
             {
                 "num_classes": len(names),
                 "class_names": names,
-                "vocabularies": {"tokens": vocabulary},
+                "vocabularies": {"tokens": taken},
                 "sequences": {"tokens": "length"},
                 "truncated": cut,
                 "notes": cut_note(name, cut, len(texts), max_length),

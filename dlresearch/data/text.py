@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from jaxtyping import Int
 from dlresearch.data.source import ArraySource
 from dlresearch.data.splits import SPLITS
 from dlresearch.data.text_files import PATH_OR_DATASET, read_text, read_texts
-from dlresearch.data.vocabulary import Vocabulary, make_vocabulary
+from dlresearch.data.vocabulary import Vocabulary, load_vocabulary, make_vocabulary
 from dlresearch.errors import UserError, located, suggest
+
+# In the folder of a run, where `training.Workdir` keeps them.
+VOCABULARIES = "vocabularies"
 
 
 class RunningText(ArraySource):
@@ -97,6 +101,8 @@ class Text(RunningText):
         `length`, 1 gives all windows there are.
       end_of_line: for words, whether each line end is a token `<eos>`, as is the custom for Penn
         Treebank.
+      vocabulary: a run folder, whose vocabulary is taken, or the file of one; in evaluation that of
+        the training source counts. None makes one of this text.
       vocabularies: those of the training text, in evaluation.
 
     Raises:
@@ -120,6 +126,7 @@ class Text(RunningText):
         streams: int | None = None,
         stride: int | None = None,
         end_of_line: bool = False,
+        vocabulary: str | None = None,
         vocabularies: Mapping[str, Vocabulary] | None = None,
     ):
         if dataset is not None and path is None:
@@ -134,10 +141,16 @@ class Text(RunningText):
             raise UserError(PATH_OR_DATASET)
         if end_of_line and not text.endswith("\n"):
             text += "\n"
-        vocabulary = given_vocabulary(vocabularies, "tokens", unit)
-        if vocabulary is None:
+        made = {
+            "vocabulary_size": vocabulary_size is not None,
+            "min_count": min_count > 1,
+            "lowercase": lowercase,
+            "end_of_line": end_of_line,
+        }
+        taken = given_vocabulary(vocabularies, "tokens", unit, vocabulary, made)
+        if taken is None:
             with located(name):
-                vocabulary = make_vocabulary(
+                taken = make_vocabulary(
                     unit,
                     [text],
                     special=False,
@@ -146,17 +159,30 @@ class Text(RunningText):
                     lowercase=lowercase,
                     end_of_line=end_of_line,
                 )
-        super().__init__(text, name, vocabulary, length, streams, stride)
+        super().__init__(text, name, taken, length, streams, stride)
 
 
 def given_vocabulary(
-    vocabularies: Mapping[str, Vocabulary] | None, key: str, unit: str
+    vocabularies: Mapping[str, Vocabulary] | None,
+    key: str,
+    unit: str,
+    path: str | None = None,
+    made: Mapping[str, bool] | None = None,
 ) -> Vocabulary | None:
-    """The vocabulary of the training source for this key, or None where there is no such source.
+    """The vocabulary of the training source for this key; where there is no such source, that of a
+    run folder or file; or None.
+
+    Args:
+      made: of settings by which a vocabulary is made, whether they are set; one that is kept
+        already has its own.
 
     Raises:
-      UserError: it has none for this key, or of another unit.
+      UserError: there is none for this key, or of another unit, or a setting is in vain.
     """
+    if vocabularies is None and path is not None:
+        for name in (name for name, is_set in (made or {}).items() if is_set):
+            raise UserError(f"vocabulary={path} is made already; leave out {name}")
+        return _kept_vocabulary(Path(path).expanduser(), key, unit)
     if vocabularies is None:
         return None
     if key not in vocabularies:
@@ -167,6 +193,15 @@ def given_vocabulary(
     found = vocabularies[key]
     if found.unit != unit:
         raise UserError(f"unit is {unit!r}, and {found.unit!r} in training; make them equal")
+    return found
+
+
+def _kept_vocabulary(path: Path, key: str, unit: str) -> Vocabulary:
+    """That of a run folder, or of a file."""
+    file = path / VOCABULARIES / f"{key}.json" if path.is_dir() else path
+    found = load_vocabulary(file)
+    if found.unit != unit:
+        raise UserError(f"unit is {unit!r}, and {found.unit!r} in vocabulary={path}; set unit")
     return found
 
 

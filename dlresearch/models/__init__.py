@@ -10,6 +10,7 @@ from dlresearch.models.convnext import ConvNeXt
 from dlresearch.models.flops import count_flops, jaxpr_flops
 from dlresearch.models.layers import activation, norm
 from dlresearch.models.mlp import MLP
+from dlresearch.models.patches import patchify, unpatchify
 from dlresearch.models.recurrent import Recurrent
 from dlresearch.models.recurrent_language_model import NextToken, RecurrentLanguageModel
 from dlresearch.models.remat import KeepProducts
@@ -39,5 +40,7 @@ __all__ = [
     "functional",
     "jaxpr_flops",
     "norm",
+    "patchify",
+    "unpatchify",
     "whitening_kernel",
 ]

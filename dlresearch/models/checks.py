@@ -1,7 +1,8 @@
-"""Checks that image models share: each raises UserError with one line that says what to change."""
+"""Checks that models share: each raises UserError with one line that says what to change."""
 
 from typing import Any, get_args
 
+import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 from dlresearch.errors import UserError
@@ -40,4 +41,13 @@ def check_images(images: Shaped[Array, "..."], model: str, smallest: int = 1) ->
         raise UserError(
             f"images of {height}x{width} are too small for {model}, which halves them until nothing"
             f" is left; it needs {smallest}x{smallest}"
+        )
+
+
+def check_tokens(tokens: Shaped[Array, "..."], model: str) -> None:
+    """Raises UserError for what is no batch of sequences of tokens."""
+    if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise UserError(
+            f"{model} reads tokens, integers [batch, time], not an array {list(tokens.shape)} of"
+            f" {tokens.dtype}"
         )

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from dlresearch.errors import UserError, suggest
-from dlresearch.models.checks import check_shares
+from dlresearch.models.checks import check_outputs, check_shares
 from dlresearch.models.layers import (
     Activation,
     Norm,
@@ -29,7 +29,7 @@ class ConvNet(nn.Module):
     A stage is `convs_per_stage` times (convolution, normalisation, activation), then a 2x2 maximum.
 
     Attributes:
-      num_outputs: size of the last layer.
+      num_outputs: size of the last layer; None returns the features before it.
       widths: channels of each stage.
       convs_per_stage: convolutions in a stage.
       kernel_size: height and width of every convolution.
@@ -43,7 +43,7 @@ class ConvNet(nn.Module):
       param_dtype: of the parameters.
     """
 
-    num_outputs: int
+    num_outputs: int | None
     widths: tuple[int, ...] = (32, 64)
     convs_per_stage: int = 2
     kernel_size: int = 3
@@ -57,8 +57,8 @@ class ConvNet(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
+        check_outputs(self.num_outputs)
         check_sizes(
-            num_outputs=self.num_outputs,
             widths=self.widths,
             convs_per_stage=self.convs_per_stage,
             kernel_size=self.kernel_size,
@@ -71,8 +71,8 @@ class ConvNet(nn.Module):
     @nn.compact
     def __call__(
         self, images: Shaped[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch num_outputs"]:
-        """Outputs in float32. Raises UserError where the image is too small for the stages."""
+    ) -> Float[Array, "batch outputs"]:
+        """Outputs, or features, in float32; UserError where images are too small for the stages."""
         if self.head not in get_args(Head):
             raise UserError(
                 f"no head is called {self.head!r}; {suggest(self.head, get_args(Head))}"
@@ -108,4 +108,6 @@ class ConvNet(nn.Module):
             x = nn.Dense(width, use_bias=bias, **types)(x)
             x = activate(norm(self.norm, train=train, **types)(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        if self.num_outputs is None:
+            return x.astype(jnp.float32)
         return nn.Dense(self.num_outputs, dtype=jnp.float32, param_dtype=self.param_dtype)(x)

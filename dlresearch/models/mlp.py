@@ -7,7 +7,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
-from dlresearch.models.checks import check_shares
+from dlresearch.models.checks import check_outputs, check_shares
 from dlresearch.models.layers import (
     Activation,
     Norm,
@@ -22,7 +22,7 @@ class MLP(nn.Module):
     """Dense layers with normalisation, activation and dropout between them.
 
     Attributes:
-      num_outputs: size of the last layer.
+      num_outputs: size of the last layer; None returns the features before it.
       hidden: sizes of the layers before it; `()` makes a linear model.
       activation: between layers.
       dropout: share of hidden units set to zero in training.
@@ -32,7 +32,7 @@ class MLP(nn.Module):
       param_dtype: of the parameters.
     """
 
-    num_outputs: int
+    num_outputs: int | None
     hidden: tuple[int, ...] = (128,)
     activation: Activation = "relu"
     dropout: float = 0.0
@@ -42,7 +42,8 @@ class MLP(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        check_sizes(num_outputs=self.num_outputs, hidden=self.hidden)
+        check_outputs(self.num_outputs)
+        check_sizes(hidden=self.hidden)
         check_shares(dropout=self.dropout)
         check_types(dtype=self.dtype, param_dtype=self.param_dtype)
         super().__post_init__()
@@ -50,8 +51,8 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(
         self, inputs: Shaped[Array, "batch *rest"], *, train: bool
-    ) -> Float[Array, "batch num_outputs"]:
-        """Outputs in float32; all axes of `inputs` but the first are flattened."""
+    ) -> Float[Array, "batch outputs"]:
+        """Outputs, or features, in float32; all axes of `inputs` but the first are flattened."""
         activate = activation(self.activation)
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
@@ -66,4 +67,6 @@ class MLP(nn.Module):
         x = inputs.reshape(inputs.shape[0], -1).astype(self.dtype)
         for width in self.hidden:
             x = layer(self, x, width)
+        if self.num_outputs is None:
+            return x.astype(jnp.float32)
         return nn.Dense(self.num_outputs, dtype=jnp.float32, param_dtype=self.param_dtype)(x)

@@ -41,9 +41,15 @@ class LearnedPositions(nn.Module):
     """Adds to each token a vector that belongs to its place in the sequence.
 
     The parameter is called `bias` [1, tokens, features]: the patterns that weight decay and the
-    sharding rules go by treat it as the offset it is. Its length is that of the first sequence.
+    sharding rules go by treat it as the offset it is.
+
+    Attributes:
+      longest: places there are; None takes as many as the first sequence has, and no others fit.
+      dtype: of the computation.
+      param_dtype: of the parameter.
     """
 
+    longest: int | None = None
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -51,7 +57,9 @@ class LearnedPositions(nn.Module):
     def __call__(
         self, tokens: Float[Array, "batch tokens features"]
     ) -> Float[Array, "batch tokens features"]:
-        shape = (1, *tokens.shape[1:])
+        _, time, features = tokens.shape
+        shape = (1, self.longest or time, features)
         # As in timm and DeiT (Touvron et al. 2021, arXiv:2012.12877).
         start = nn.initializers.truncated_normal(0.02)
-        return tokens + self.param("bias", start, shape, self.param_dtype).astype(self.dtype)
+        bias = self.param("bias", start, shape, self.param_dtype).astype(self.dtype)
+        return tokens + bias[:, :time]

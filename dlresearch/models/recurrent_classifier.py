@@ -8,8 +8,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from dlresearch.errors import UserError
-from dlresearch.models.checks import check_choice, check_shares
+from dlresearch.models.checks import check_choice, check_shares, check_tokens
 from dlresearch.models.layers import check_sizes, check_types
 from dlresearch.models.recurrent import CellName, Recurrent
 
@@ -81,7 +80,7 @@ class RecurrentClassifier(nn.Module):
         self, tokens: Int[Array, "batch time"], length: Int[Array, " batch"], *, train: bool
     ) -> Float[Array, "batch num_outputs"]:
         """Outputs in float32."""
-        _check_tokens(tokens)
+        check_tokens(tokens, "recurrent_classifier")
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = nn.Embed(
             self.vocabulary_size,
@@ -131,11 +130,3 @@ class RecurrentClassifier(nn.Module):
         forward, _ = jnp.split(last, 2, axis=-1)
         _, backward = jnp.split(x[:, 0], 2, axis=-1)
         return jnp.concatenate([forward, backward], axis=-1)
-
-
-def _check_tokens(tokens: Array) -> None:
-    if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise UserError(
-            f"recurrent_classifier reads tokens, integers [batch, time], not an array"
-            f" {list(tokens.shape)} of {tokens.dtype}"
-        )

@@ -1,5 +1,6 @@
 """The encoder-decoder Transformer, small, to compare recurrent translation with."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -90,7 +91,7 @@ class Transformer(nn.Module):
         embed: dict[str, Any] = {"features": self.width, "embedding_init": start, **types}
         self.source_embedding = nn.Embed(self.source_vocabulary, **embed)
         self.target_embedding = nn.Embed(self.num_outputs, **embed)
-        block = partial(_Block, self.width, self.heads, self.hidden, self.dropout, **types)
+        block = partial(Block, self.width, self.heads, self.hidden, self.dropout, **types)
         count = range(self.layers)
         self.encoder = [block(looks=False, name=f"encoder_{layer}") for layer in count]
         self.decoder = [block(looks=True, name=f"decoder_{layer}") for layer in count]
@@ -161,8 +162,10 @@ class Transformer(nn.Module):
         return self.dropped(x, train=train)
 
 
-class _Block(nn.Module):
-    """Attention to the own sequence, to another one where it `looks`, and two dense layers."""
+class Block(nn.Module):
+    """Attention to the own sequence, to another one where it `looks`, and two dense layers with an
+    `activation` between them.
+    """
 
     width: int
     heads: int
@@ -171,6 +174,7 @@ class _Block(nn.Module):
     looks: bool
     dtype: DTypeLike
     param_dtype: DTypeLike
+    activation: Callable[[Array], Array] = nn.relu
 
     def setup(self) -> None:
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -181,7 +185,7 @@ class _Block(nn.Module):
             self.other = _Attention(self.width, self.heads, **types)
         self.norm_3 = nn.LayerNorm(**types)
         self.dropped = Dropout(self.dropout)
-        self.mlp = _TwoLayers(self.hidden, **types)
+        self.mlp = _TwoLayers(self.hidden, self.activation, **types)
 
     def keys_and_values(self, x: Float[Array, "batch time width"]) -> KeysAndValues:
         """What the own sequence gives to be attended to."""
@@ -249,6 +253,7 @@ class _Attention(nn.Module):
 
 class _TwoLayers(nn.Module):
     hidden: int
+    activation: Callable[[Array], Array]
     dtype: DTypeLike
     param_dtype: DTypeLike
 
@@ -259,5 +264,5 @@ class _TwoLayers(nn.Module):
             "dtype": self.dtype,
             "param_dtype": self.param_dtype,
         }
-        y = nn.relu(nn.Dense(self.hidden, name="expand", **dense)(x))
+        y = self.activation(nn.Dense(self.hidden, name="expand", **dense)(x))
         return nn.Dense(x.shape[-1], name="project", **dense)(y)

@@ -2,17 +2,18 @@
 
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 from dlresearch.errors import UserError
 from dlresearch.models.checks import check_choice, check_images, check_outputs, check_shares
+from dlresearch.models.encoder_block import EPSILON, EncoderBlock
 from dlresearch.models.layers import check_sizes, check_types
+from dlresearch.models.patches import patchify
 from dlresearch.models.positions import LearnedPositions, sincos_2d
-from dlresearch.models.stochastic_depth import drop_branch, drop_rates
+from dlresearch.models.stochastic_depth import drop_rates
 
 Size = Literal["tiny", "small", "base", "large"]
 # Width, depth and heads (Touvron et al. 2021, arXiv:2012.12877, table 1, and, `large`, Dosovitskiy
@@ -25,7 +26,6 @@ SIZES = {
 }
 Pool = Literal["token", "mean"]
 Positions = Literal["learned", "sincos"]
-EPSILON = 1e-6
 
 
 class ViT(nn.Module):
@@ -91,55 +91,123 @@ class ViT(nn.Module):
         check_types(dtype=self.dtype, param_dtype=self.param_dtype)
         super().__post_init__()
 
-    @nn.compact
+    def setup(self) -> None:
+        width, depth, heads = self._plan()
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        size = (self.patch_size,) * 2
+        self.patches = nn.Conv(width, size, self.patch_size, padding="VALID", **types)
+        if self.pool == "token":
+            self.class_token = self._tokens("class_token", 1, width)
+        if self.positions == "learned":
+            # Not `positions`: that is an argument.
+            self.learned_positions = LearnedPositions(name="positions", **types)
+        if self.registers:
+            self.register_tokens = self._tokens("registers", self.registers, width)
+        block: Any = nn.remat(EncoderBlock, static_argnums=(2, 3)) if self.remat else EncoderBlock
+        hidden = round(width * self.mlp_ratio)
+        self.blocks = [
+            block(heads, hidden, rate, **types) for rate in drop_rates(self.stochastic_depth, depth)
+        ]
+        last: dict[str, Any] = {"dtype": jnp.float32, "param_dtype": self.param_dtype}
+        self.final_norm = nn.LayerNorm(epsilon=EPSILON, **last)
+        if self.num_outputs is not None:
+            start = nn.initializers.truncated_normal(0.02)
+            self.head = nn.Dense(self.num_outputs, kernel_init=start, **last)
+
     def __call__(
         self, images: Shaped[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch outputs"]:
         """Outputs, or features, in float32."""
+        x = self._embedded(images)
+        read = slice(0, 1 if self.pool == "token" else x.shape[1])
+        x = self._with_registers(x)
+        for block in self.blocks:
+            x = block(x, train, False)
+        x = self.final_norm(x[:, read]).mean(1)
+        return x if self.num_outputs is None else self.head(x)
+
+    def encode(
+        self,
+        images: Shaped[Array, "batch height width channels"],
+        keep: Int[Array, "batch kept"],
+        *,
+        train: bool,
+    ) -> Float[Array, "batch tokens width"]:
+        """Some patches of each image, as if it had no others (He et al. 2021, arXiv:2111.06377).
+
+        Args:
+          images: as for `__call__`.
+          keep: which patches, counted from 0 row by row.
+
+        Returns:
+          float32: the class token, if there is one, and the patches in the order of `keep`, behind
+          the last normalisation. Registers take part and are left out here.
+        """
+        x = self._embedded(images)
+        ahead = self._ahead
+        kept = jnp.take_along_axis(x[:, ahead:], keep[:, :, None], axis=1)
+        x = self._with_registers(jnp.concatenate([x[:, :ahead], kept], axis=1))
+        for block in self.blocks:
+            x = block(x, train, False)
+        return self.final_norm(x[:, : ahead + keep.shape[1]])
+
+    def attention(
+        self, images: Shaped[Array, "batch height width channels"]
+    ) -> Float[Array, "batch heads rows columns"]:
+        """How much each head of the last block looks at each patch, in float32, from 0 to 1.
+
+        The weights with which the class token reads the patches (Caron et al. 2021,
+        arXiv:2104.14294, figure 1); with `pool="mean"`, with which patches do, on average. What is
+        missing to a sum of 1 goes to the class token and the registers.
+        """
+        x = self._embedded(images)
+        count = x.shape[1]
+        x = self._with_registers(x)
+        for block in self.blocks[:-1]:
+            x = block(x, False, False)
+        weights = self.blocks[-1](x, False, True)
+        reading = slice(0, 1 if self.pool == "token" else count)
+        looks = weights[:, :, reading, self._ahead : count].mean(2)
+        rows = images.shape[1] // self.patch_size
+        return looks.reshape(*looks.shape[:2], rows, -1)
+
+    def pixels(
+        self, images: Shaped[Array, "batch height width channels"]
+    ) -> Shaped[Array, "batch rows columns pixels"]:
+        """What each patch is made of, row by row, the channels of a pixel together."""
+        self._check(images)
+        return patchify(images, self.patch_size)
+
+    def _embedded(self, images: Array) -> Array:
+        """The class token, if there is one, and the patches row by row, each with its position."""
+        self._check(images)
+        x = self.patches(images.astype(self.dtype))
+        batch, rows, columns, width = x.shape
+        x = x.reshape(batch, rows * columns, width)
+        if self.positions == "sincos":
+            x = x + sincos_2d(rows, columns, width).astype(self.dtype)
+        if self.pool == "token":
+            x = jnp.concatenate([self._for_each(self.class_token, batch), x], axis=1)
+        return self.learned_positions(x) if self.positions == "learned" else x
+
+    def _with_registers(self, x: Array) -> Array:
+        if not self.registers:
+            return x
+        return jnp.concatenate([x, self._for_each(self.register_tokens, len(x))], axis=1)
+
+    @property
+    def _ahead(self) -> int:
+        """Tokens in front of the patches."""
+        return 1 if self.pool == "token" else 0
+
+    @nn.nowrap
+    def _check(self, images: Array) -> None:
         check_images(images, "vit")
         if images.shape[1] % self.patch_size or images.shape[2] % self.patch_size:
             raise UserError(
                 f"images of {images.shape[1]}x{images.shape[2]} do not divide into patches of"
                 f" {self.patch_size}x{self.patch_size}; resize them, or give vit another patch_size"
             )
-        width, depth, heads = self._plan()
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = nn.Conv(
-            width,
-            (self.patch_size,) * 2,
-            self.patch_size,
-            padding="VALID",
-            name="patches",
-            **types,
-        )(images.astype(self.dtype))
-        batch, rows, columns, _ = x.shape
-        x = x.reshape(batch, rows * columns, width)
-        if self.positions == "sincos":
-            x = x + sincos_2d(rows, columns, width).astype(self.dtype)
-        if self.pool == "token":
-            x = jnp.concatenate([self._tokens("class_token", 1, batch, width), x], axis=1)
-        if self.positions == "learned":
-            x = LearnedPositions(name="positions", **types)(x)
-        if self.registers:
-            registers = self._tokens("registers", self.registers, batch, width)
-            x = jnp.concatenate([x, registers], axis=1)
-        block: Any = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
-        hidden = round(width * self.mlp_ratio)
-        for index, rate in enumerate(drop_rates(self.stochastic_depth, depth)):
-            x = block(heads, hidden, rate, name=f"blocks_{index}", **types)(x, train)
-        read = x[:, :1] if self.pool == "token" else x[:, : rows * columns]
-        x = nn.LayerNorm(
-            epsilon=EPSILON, dtype=jnp.float32, param_dtype=self.param_dtype, name="final_norm"
-        )(read).mean(1)
-        if self.num_outputs is None:
-            return x
-        return nn.Dense(
-            self.num_outputs,
-            kernel_init=nn.initializers.truncated_normal(0.02),
-            dtype=jnp.float32,
-            param_dtype=self.param_dtype,
-            name="head",
-        )(x)
 
     @nn.nowrap
     def _plan(self) -> tuple[int, int, int]:
@@ -151,36 +219,11 @@ class ViT(nn.Module):
         )
 
     @nn.nowrap
-    def _tokens(self, name: str, count: int, batch: int, width: int) -> Array:
+    def _tokens(self, name: str, count: int, width: int) -> Array:
         """Learned tokens, the same for every example."""
         start = nn.initializers.normal(1e-6)  # as timm starts them
-        tokens = self.param(name, start, (1, count, width), self.param_dtype)
-        return jnp.broadcast_to(tokens.astype(self.dtype), (batch, count, width))
+        return self.param(name, start, (1, count, width), self.param_dtype)
 
-
-class _Block(nn.Module):
-    """Attention over all tokens, then two dense layers at each, with the normalisation in front."""
-
-    heads: int
-    hidden: int
-    rate: float
-    dtype: DTypeLike
-    param_dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        # Xavier, as in the code of Dosovitskiy et al.; the paper does not say.
-        dense: dict[str, Any] = {"kernel_init": nn.initializers.xavier_uniform(), **types}
-        y = nn.LayerNorm(epsilon=EPSILON, name="norm_1", **types)(x)
-        y = nn.MultiHeadDotProductAttention(
-            self.heads,
-            attention_fn=jax.nn.dot_product_attention,  # its softmax is in float32
-            name="attention",
-            **dense,
-        )(y)
-        x = x + drop_branch(y, self.rate, train=train)
-        y = nn.LayerNorm(epsilon=EPSILON, name="norm_2", **types)(x)
-        y = nn.Dense(self.hidden, name="expand", **dense)(y)
-        y = nn.Dense(x.shape[-1], name="project", **dense)(nn.gelu(y, approximate=False))
-        return x + drop_branch(y, self.rate, train=train)
+    @nn.nowrap
+    def _for_each(self, tokens: Array, batch: int) -> Array:
+        return jnp.broadcast_to(tokens.astype(self.dtype), (batch, *tokens.shape[1:]))

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from dlresearch.config import Component, Optimizer, Update, build, parameters_of, target_of
 from dlresearch.errors import UserError
+from dlresearch.optim.layer_decay import layer_factors
 from dlresearch.optim.lookahead import lookahead
 from dlresearch.optim.schedules import ToSteps
 from dlresearch.patterns import first_match, match_mask, path_of
@@ -53,6 +54,9 @@ def make_optimizer(
         factors = first_match(
             options.learning_rate_factors, params, f"{where}.learning_rate_factors", default=1.0
         )
+        optimizer = optax.chain(optimizer, _multiply(factors))
+    if options.layer_decay != 1:
+        factors = layer_factors(params, options.layer_decay, f"{where}.layer_decay")
         optimizer = optax.chain(optimizer, _multiply(factors))
     if options.lookahead.every:
         optimizer = lookahead(optimizer, options.lookahead, total_steps)

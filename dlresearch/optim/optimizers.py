@@ -11,7 +11,7 @@ What weight decay means depends on the optimizer:
 
 from collections.abc import Callable
 from math import prod, sqrt
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -114,13 +114,23 @@ def lars(
     nesterov: bool = False,
     trust_coefficient: float = 0.001,
     eps: float = 0.0,
+    clip: bool = False,
 ) -> optax.GradientTransformation:
     """SGD with steps in proportion to each parameter's norm (You et al. 2017, arXiv:1708.03888).
 
     Biases and normalisation scales (one axis or none) have no trust ratio, as large-batch recipes
-    do it. The learning rate is applied before the momentum.
+    do it. The learning rate is applied before the momentum. With `clip`, the trust ratio is not a
+    factor on the learning rate but its limit, parameter by parameter (LARC of NVIDIA's Apex, with
+    which solo-learn trains on CIFAR).
     """
     _check_rates(momentum=momentum)
+    if clip:
+        return optax.chain(
+            optax.add_decayed_weights(weight_decay, decay_mask),
+            _at_most_trusted(learning_rate, trust_coefficient, eps),
+            optax.trace(momentum, nesterov),
+            optax.scale(-1.0),
+        )
     return optax.lars(
         learning_rate,
         weight_decay,
@@ -131,6 +141,33 @@ def lars(
         momentum=momentum,
         nesterov=nesterov,
     )
+
+
+def _at_most_trusted(
+    learning_rate: Rate, trust_coefficient: float, eps: float
+) -> optax.GradientTransformation:
+    """Multiplies by the learning rate, of no parameter more than its trust ratio."""
+
+    def scaled(update: Array, param: Array, rate: Array) -> Array:
+        if param.ndim > 1:
+            size, length = jnp.linalg.norm(param), jnp.linalg.norm(update)
+            trusted = trust_coefficient * size / (length + eps)
+            # As in `optax.lars`, nothing is known where either is zero.
+            rate = jnp.where((size > 0) & (length > 0), jnp.minimum(rate, trusted), rate)
+        return rate.astype(update.dtype) * update
+
+    def init(params: optax.Params) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+    def update(
+        updates: optax.Updates, state: Any, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        rate = jnp.asarray(learning_rate(state.count) if callable(learning_rate) else learning_rate)
+        updates = jax.tree.map(lambda u, p: scaled(u, p, rate), updates, params)
+        count = optax.safe_increment(state.count)
+        return updates, optax.ScaleByScheduleState(count=count)
+
+    return optax.GradientTransformation(init, update)
 
 
 def lamb(

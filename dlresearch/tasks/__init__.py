@@ -10,6 +10,7 @@ from dlresearch.tasks.sampling import check_sampling, sample
 from dlresearch.tasks.sequence_classification import SequenceClassification
 from dlresearch.tasks.supervised import Supervised, require
 from dlresearch.tasks.task import (
+    TEACHER,
     Average,
     Batch,
     Hopeless,
@@ -18,6 +19,7 @@ from dlresearch.tasks.task import (
     Player,
     Regulariser,
     Task,
+    Time,
     Variables,
     fold_in_name,
 )
@@ -25,6 +27,7 @@ from dlresearch.tasks.translation import Translation
 
 __all__ = [
     "GAN",
+    "TEACHER",
     "Average",
     "Batch",
     "Classification",
@@ -40,6 +43,7 @@ __all__ = [
     "SequenceClassification",
     "Supervised",
     "Task",
+    "Time",
     "Translation",
     "Variables",
     "check_sampling",

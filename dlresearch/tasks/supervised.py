@@ -45,6 +45,21 @@ class Supervised(Task):
         )
         return outputs
 
+    def features(self, variables: Variables, batch: Batch) -> Float[Array, "batch features"]:
+        """What the model has made of the inputs before its last layer."""
+        params, state = variables.params[PLAYER], variables.state[PLAYER]
+        return self.model.features(params, state, *self._read(batch))
+
+    def attention(
+        self, variables: Variables, batch: Batch
+    ) -> Float[Array, "batch heads rows columns"]:
+        """Where the last layer of a transformer over patches looks."""
+        params, state = variables.params[PLAYER], variables.state[PLAYER]
+        maps, _ = self.model.apply(
+            params, state, *self._read(batch), train=False, method="attention"
+        )
+        return maps
+
     def _loss(
         self, params: PyTree, variables: Variables, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], tuple[dict[str, PyTree], Metrics]]:

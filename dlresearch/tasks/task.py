@@ -11,13 +11,35 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dlresearch.models import Model
 
 Batch: TypeAlias = Mapping[str, Array]
 Metrics: TypeAlias = Mapping[str, Float[Array, ""]]
+
+
+class Time(flax.struct.PyTreeNode):
+    """When in a run.
+
+    Attributes:
+      step: that is being made, counted from 0.
+      total: steps of the run.
+    """
+
+    step: Int[Array, ""]
+    total: int = flax.struct.field(pytree_node=False)
+
+    @property
+    def progress(self) -> Float[Array, ""]:
+        """The share of the run that is over, 0 in the first step."""
+        return self.step.astype(jnp.float32) / self.total
+
+
+TEACHER = "teacher"
+"""The name of a moving average of parameters and state that a task predicts with."""
 
 
 class Variables(flax.struct.PyTreeNode):
@@ -27,11 +49,20 @@ class Variables(flax.struct.PyTreeNode):
       params: parameters by player, `{player.name: pytree}`; gradients go here and nowhere else.
       state: what changes without a gradient, such as batch statistics, queues and centres.
       averages: moving averages by name, kept by the trainer as `Task.averages` says.
+      time: given by the trainer while a step is made, for what changes over a run; else None.
     """
 
     params: dict[str, PyTree]
     state: dict[str, PyTree]
     averages: dict[str, PyTree] = flax.struct.field(default_factory=dict)
+    time: Time | None = None
+
+    @property
+    def now(self) -> Time:
+        """The time, in a step."""
+        if self.time is None:
+            raise ValueError("no step is being made: variables have no time")
+        return self.time
 
 
 Loss: TypeAlias = Callable[
@@ -84,11 +115,11 @@ class Average:
 
     Attributes:
       of: what is averaged; its value after `init` is where the average starts.
-      decay: of the step that was just made, counted from 0.
+      decay: at the time of the step that was just made.
     """
 
     of: Callable[[Variables], PyTree]
-    decay: Callable[[Array], Float[Array, ""] | float]
+    decay: Callable[[Time], Float[Array, ""] | float]
 
 
 @runtime_checkable

@@ -127,10 +127,13 @@ def make_evaluations(
     every: Callable[[Duration], Every],
     task: Task,
     metadata: Mapping[str, Any],
-    open_run: Callable[[str], Any],
+    **offered: Any,
 ) -> dict[str, Evaluation]:
-    """The evaluations of a config, by name; `metadata` is that of the training source, and
-    `open_run` makes an extractor of features of a run folder.
+    """The evaluations of a config, by name.
+
+    Args:
+      metadata: of the training source.
+      offered: what else evaluators may ask for.
     """
     best = experiment.checkpoint.best
     if best is not None and best.split("/")[0] not in experiment.evaluators:
@@ -179,8 +182,8 @@ def make_evaluations(
                 reference=_called(options.source),
                 reference_examples=len(examples),
                 examples_of=examples_of,
-                open_run=open_run,
                 latent=getattr(task, "latent", None),
+                **offered,
             ),
             examples=examples,
             every=every(options.every),

@@ -20,11 +20,13 @@ from dlresearch.data import (
     apply_all,
     evaluation_batches,
     labels_of,
+    make_views,
 )
 from dlresearch.errors import UserError, located, suggest
+from dlresearch.evaluation import Predict
 from dlresearch.optim import lazily_regularised, make_optimizer
 from dlresearch.parallel import check_batch_size, on_mesh
-from dlresearch.tasks import Average, Task, Variables
+from dlresearch.tasks import Average, Task, Time, Variables, fold_in_name
 from dlresearch.training.call import Pick
 from dlresearch.training.evaluations import Evaluation, make_evaluations
 from dlresearch.training.extractors import open_run
@@ -75,6 +77,11 @@ class Setup:
         self.augmentations = build_all(
             data.augmentations, "augmentation", "config.data.augmentations", **known
         )
+        self.views = make_views(data.views, **known)
+        if self.views is not None and data.resolution:
+            raise UserError(
+                "config.data.resolution: is not for views; give the size in config.data.views"
+            )
         self._visits = any(getattr(each, "reads_visit", False) for each in self.augmentations)
         for index, part in enumerate(self.preprocess):
             if getattr(part, "random", False):
@@ -114,7 +121,9 @@ class Setup:
             self.schedule.every,
             self.task,
             self.metadata,
-            open_run,
+            open_run=open_run,
+            outputs_of=self.outputs_of,
+            make_views=self._views_of,
         )
 
     # --- what the verbs use ---------------------------------------------------------------------
@@ -182,8 +191,21 @@ class Setup:
 
     def predict(self, variables: Variables, batch: Mapping[str, Array]) -> Any:
         """What evaluators read: the task's prediction for a batch as the source gives it."""
-        predict = on_mesh(self.mesh, self.task.predict)
-        return predict(self._layout.gather(variables), self._preprocessed(dict(batch)))
+        return self._asked(self.task.predict, variables, batch)
+
+    def outputs_of(self, method: str) -> Predict:
+        """Another method of the task, to be called as `predict`.
+
+        Raises:
+          UserError: the task has none of that name.
+        """
+        asked = getattr(self.task, method, None)
+        if asked is None:
+            raise UserError(
+                f"config.task: {self.experiment.task.name} has no method {method!r}, which this"
+                " evaluator reads"
+            )
+        return partial(self._asked, asked)
 
     def evaluation_variables(self, variables: Variables) -> Variables:
         """The variables to evaluate: with the moving average in place where the run keeps one."""
@@ -212,6 +234,16 @@ class Setup:
         return tuple(name for name, every in self._periods.items() if step % every == 0)
 
     # --- how they are made ----------------------------------------------------------------------
+
+    def _asked(self, method: Predict, variables: Variables, batch: Mapping[str, Array]) -> Any:
+        asked = on_mesh(self.mesh, method)
+        return asked(self._layout.gather(variables), self._preprocessed(dict(batch)))
+
+    def _views_of(self, key: Key[Array, ""], batch: Mapping[str, Array]) -> dict[str, Array]:
+        """An evaluation batch with the views that training would see, before preprocessing."""
+        if self.views is None:
+            raise UserError("config.data.views: this run has none, and this evaluator shows them")
+        return self.views(key, dict(batch))
 
     @cached_property
     def _periods(self) -> dict[str, int]:
@@ -252,8 +284,8 @@ class Setup:
         if not options.decay:
             return {}
 
-        def decay(step: Array) -> Array:
-            limit = jnp.float32(options.decay)
+        def decay(time: Time) -> Array:
+            limit, step = jnp.float32(options.decay), time.step
             return jnp.minimum(limit, (1.0 + step) / (10.0 + step)) if options.warmup else limit
 
         def of(variables: Variables) -> PyTree:
@@ -300,6 +332,7 @@ class Setup:
             accumulate=self.experiment.accumulate,
             record_every=self.schedule.log,
             scale_loss=self.experiment.precision == "float16",
+            total_steps=self.schedule.total,
             gather=self._layout.gather,
             place=self._layout.as_parameters,
         )
@@ -308,9 +341,14 @@ class Setup:
         self, key: Key[Array, ""], batch: dict[str, Array], pixels: int | None
     ) -> dict[str, Array]:
         """What training sees of a batch, as the source gives it."""
-        return self._preprocessed(at_size(apply_all(self.augmentations, key, batch), pixels))
+        batch = at_size(apply_all(self.augmentations, key, batch), pixels)
+        if self.views is not None:
+            batch = self.views(fold_in_name(key, "views"), batch)
+        return self._preprocessed(batch)
 
     def _preprocessed(self, batch: dict[str, Array]) -> dict[str, Array]:
+        if self.views is not None:
+            batch = self.views.preprocessed(self.preprocess, batch)
         key = jax.random.key(0)  # none of them is random
         return apply_all(self.preprocess, key, batch, "config.data.preprocess")
 

@@ -18,6 +18,8 @@ from dlresearch.training.weights import Weights, open_weights
 
 _WHERE = "config.start_from"
 _SHOWN = 6
+# Of a self-supervised run: the player, and the path in the network that is kept.
+_BACKBONE = re.compile("([^/]+)/backbone/(.*)")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def plan_loading(options: StartFrom, variables: Variables) -> Loading | None:
         return None
     weights = open_weights(options)
     wanted = parameters_and_state(variables)
+    if not options.rules and _needs_backbone(weights, wanted):
+        return _plan_backbone(weights, options, wanted)
     skip = match_mask(options.skip, dict.fromkeys(wanted, 0), f"{_WHERE}.skip")
     names = _by_path_here(weights, options, wanted)
     loaded = {path: names[path] for path in wanted if path in names and not skip[path]}
@@ -114,6 +118,51 @@ def plan_loading(options: StartFrom, variables: Variables) -> Loading | None:
         missing=missing,
         unused=tuple(sorted(weights.arrays.keys() - names.values())),
     )
+
+
+def _needs_backbone(weights: Weights, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> bool:
+    """Whether a self-supervised run has what a network without its heads is to begin with."""
+    return any(map(_BACKBONE.fullmatch, weights.arrays)) and not any(
+        map(_BACKBONE.fullmatch, wanted)
+    )
+
+
+def _plan_backbone(
+    weights: Weights, options: StartFrom, wanted: Mapping[str, jax.ShapeDtypeStruct]
+) -> Loading:
+    """All of the backbone goes into the network here, whose further layers begin at random."""
+    skip = match_mask(options.skip, dict.fromkeys(wanted, 0), f"{_WHERE}.skip")
+    found = {name: _BACKBONE.fullmatch(name) for name in weights.arrays}
+    names = {f"{match[1]}/{match[2]}": name for name, match in found.items() if match}
+    loaded = {path: names[path] for path in wanted if path in names and not skip[path]}
+    _check_shapes(weights, wanted, loaded)
+    if homeless := [names[path] for path in names if path not in wanted]:
+        raise UserError(
+            f"{_WHERE}: {weights.title} has {homeless[0]}{_more(homeless)}, and nothing here has a"
+            f" place for it; set config.model as in that run, or {_WHERE}.rules"
+        )
+    layers = {_layer(path) for path in names}
+    missing = tuple(path for path in wanted if path not in names and not skip[path])
+    # One layer that is new is a head; more, or a part of a layer, is another network.
+    new = sorted({_layer(path) for path in missing})
+    if holes := [layer for layer in new if layer in layers] or new[1:]:
+        raise UserError(
+            f"{_WHERE}: the backbone of {weights.title} lacks something in {holes[0]}; set"
+            f" config.model as in that run, or {_WHERE}.rules"
+        )
+    return Loading(
+        weights,
+        wanted,
+        loaded,
+        skipped=tuple(path for path in wanted if skip[path]),
+        missing=missing,
+        unused=tuple(sorted(weights.arrays.keys() - names.values())),
+    )
+
+
+def _layer(path: str) -> str:
+    """The outermost layer: `model/stages_0` of `model/stages_0/blocks_1/conv_2/kernel`."""
+    return "/".join(path.split("/")[:2])
 
 
 def _by_path_here(

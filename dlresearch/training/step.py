@@ -20,6 +20,7 @@ from dlresearch.tasks import (
     Player,
     Regulariser,
     Task,
+    Time,
     Variables,
     fold_in_name,
 )
@@ -59,6 +60,7 @@ class StepOptions:
       accumulate: microbatches of a batch.
       record_every: the means in `state.recorded` start anew after so many steps.
       scale_loss: for float16.
+      total_steps: of the run.
       gather: of variables, the same as losses read them: with weights that are split gathered.
       place: of a player's name and gradients, the gradients, split as its parameters are.
     """
@@ -69,6 +71,7 @@ class StepOptions:
     accumulate: int
     record_every: int
     scale_loss: bool
+    total_steps: int
     gather: Callable[[Variables], Variables] = lambda variables: variables
     place: Callable[[str, PyTree], PyTree] = lambda player, gradients: gradients
 
@@ -107,7 +110,8 @@ def make_step(
     ) -> tuple[TrainState, Metrics, Array]:
         key = jax.random.fold_in(jax.random.key(state.seed), state.step)
         batch = options.augment(fold_in_name(key, "augment"), batch)
-        variables, loss_scale = state.variables, state.loss_scale
+        time = Time(state.step, options.total_steps)
+        variables, loss_scale = state.variables.replace(time=time), state.loss_scale
         optimizers = dict(state.optimizers)
         metrics: dict[str, Array] = {}
         finite = jnp.bool_(True)
@@ -144,7 +148,7 @@ def make_step(
             metrics[f"{prefix}learning_rate"] = jnp.asarray(rate, jnp.float32)
         if loss_scale is not None:
             metrics["loss_scale"] = loss_scale.scale
-        after = _move_averages(variables, options.averages, state.step)
+        after = _move_averages(variables, options.averages, time)
         gathered = options.gather(after)
         changed = task.after_step(
             gathered, part_of(batch, draws, 0), fold_in_name(key, "after_step")
@@ -153,7 +157,8 @@ def make_step(
         after = jax.tree.map(
             lambda new, whole, split: split if new is whole else new, changed, gathered, after
         )
-        variables = _choose(finite, after, variables)
+        # What is kept has no time.
+        variables = _choose(finite, after.replace(time=None), variables.replace(time=None))
         state = state.replace(
             step=state.step + 1, variables=variables, optimizers=optimizers, loss_scale=loss_scale
         )
@@ -313,10 +318,10 @@ def part_of(batch: Batch, parts: int, index: Array | int) -> Batch:
     return jax.tree.map(lambda rows: rows.reshape(-1, parts, *rows.shape[1:])[:, index], batch)
 
 
-def _move_averages(variables: Variables, averages: Mapping[str, Average], step: Array) -> Variables:
+def _move_averages(variables: Variables, averages: Mapping[str, Average], time: Time) -> Variables:
     moved = {}
     for name, average in averages.items():
-        decay = average.decay(step)
+        decay = average.decay(time)
         moved[name] = jax.tree.map(
             lambda old, new, decay=decay: _toward(old, new, decay),
             variables.averages[name],

@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from dlresearch.config import Checkpoint, Experiment, StartFrom
 from dlresearch.errors import UserError
+from dlresearch.tasks import TEACHER
 from dlresearch.training.arrays import Spec
 from dlresearch.training.checkpoints import Checkpoints, DamagedCheckpoint
 from dlresearch.training.choose import choose_step
@@ -70,11 +71,16 @@ class _RunWeights:
             saved = checkpoints.arrays(self._step)
         average = f"variables/averages/{EVALUATION_AVERAGE}"
         averaged = options.average and any(path.startswith(f"{average}/") for path in saved)
-        base = average if averaged else "variables"
+        bases = ["variables"]
+        if averaged:
+            bases = [average]
+        elif options.average:
+            bases.append(f"variables/averages/{TEACHER}")  # in place of what is called the same
         self.title = f"{workdir.path}, step {self._step}{', average' if averaged else ''}"
         self.origin: Mapping[str, str] = {}
         self._saved = {
             path.removeprefix(prefix): path
+            for base in bases
             for prefix in (f"{base}/params/", f"{base}/state/")
             for path in saved
             if path.startswith(prefix)

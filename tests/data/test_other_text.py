@@ -87,6 +87,53 @@ def test_evaluation_reads_with_the_vocabulary_of_training(lines, tmp_path):
     assert source[0]["tokens"][:3].tolist() == [4, 3, 6]
 
 
+@pytest.fixture
+def a_run(lines, tmp_path):
+    """A folder with a vocabulary, as runs keep them."""
+    (tmp_path / "run/vocabularies").mkdir(parents=True)
+    vocabulary = LabelledText(lines).metadata["vocabularies"]["tokens"]
+    vocabulary.save(tmp_path / "run/vocabularies/tokens.json")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("file", ["", "vocabularies/tokens.json"])
+def test_the_vocabulary_of_a_run_is_taken(lines, a_run, tmp_path, file):
+    (tmp_path / "v").write_text("0 a new film")
+    path = str(a_run / file)
+    labelled = LabelledText(str(tmp_path / "v"), vocabulary=path)
+    assert labelled[0]["tokens"][:4].tolist() == [4, 3, 6, 0]
+    text = Text(str(tmp_path / "v"), unit="words", vocabulary=path)
+    assert text[0]["tokens"][:4].tolist() == [3, 4, 3, 6]
+    expected = LabelledText(lines).metadata["vocabularies"]
+    assert labelled.metadata["vocabularies"] == text.metadata["vocabularies"] == expected
+    # In an evaluation that of the training source counts.
+    other = LabelledText(str(tmp_path / "v")).metadata["vocabularies"]
+    given = LabelledText(lines, vocabulary=path, vocabularies=other)
+    assert given.metadata["vocabularies"] == other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"unit": "characters"}, r"unit is 'characters', and 'words' in vocabulary=.*/run; set"),
+        ({"vocabulary": "nowhere"}, r"there is no vocabulary nowhere"),
+        ({"vocabulary": "."}, r"there is no vocabulary vocabularies/tokens\.json"),
+        ({"vocabulary": "t.txt"}, r"t\.txt is no vocabulary"),
+        ({"vocabulary_size": 9}, r"leave out vocabulary_size"),
+        ({"min_count": 2}, r"leave out min_count"),
+        ({"lowercase": True}, r"leave out lowercase"),
+    ],
+)
+def test_a_vocabulary_that_does_not_fit_is_one_line(
+    lines, a_run, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    for source, unit in ((LabelledText, {}), (Text, {"unit": "words"})):
+        with pytest.raises(UserError, match=message) as error:
+            source(lines, **{"vocabulary": str(a_run), **unit, **arguments})
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_results_page_is_made_from_the_result_files():
+def test_results_page_is_made_from_the_result_files(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     page = runpy.run_path(str(ROOT / "benchmarks/results.py"))["page"]()
     assert (ROOT / "docs/results.md").read_text() == page

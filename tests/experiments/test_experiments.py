@@ -4,6 +4,7 @@ examples.
 
 import gzip
 import json
+import runpy
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 from small_runs import assert_same_run, run
 
-from dlresearch.config import component, load
+from dlresearch.config import component, load, validate
+from dlresearch.training import Setup
 
 ROOT = Path(__file__).parents[2]
 TINY_TRANSLATION = [
@@ -38,6 +40,25 @@ TINY_STYLEGAN = [
     ("task.discriminator.channel_max", "4"),
     ("task.discriminator.group_size", "4"),
     *TINY_SCORE,
+]
+TINY_PROJECTOR = [("model.widths", "(2,)"), ("task.projector", "8,4")]
+TINY_RESNET = [
+    ("model.blocks", "1,1"),
+    ("model.width", "4"),
+    ("precision", "float32"),
+]
+TINY_VIT = [("model.depth", "1"), ("model.width", "8"), ("model.heads", "2")]
+TINY_IMAGENET = [
+    ("data.source.length", "64"),
+    ("evaluators.probe.source.length", "20"),
+    ("evaluators.spread.source.length", "20"),
+    ("precision", "float32"),
+]
+TINY_ENCODER = [
+    ("model.width", "4"),
+    ("model.layers", "1"),
+    ("model.heads", "2"),
+    ("model.hidden", "4"),
 ]
 TINY = {
     "cnn/digits.py": [("model.widths", "2,2")],
@@ -117,6 +138,33 @@ TINY = {
     "rnn/tiny_shakespeare.py": TINY_LANGUAGE,
     "rnn/tiny_shakespeare.py:mingru": TINY_LANGUAGE,
     "rnn/tiny_shakespeare.py:large": TINY_LANGUAGE,
+    "self_supervised/cifar10.py": TINY_RESNET,
+    "self_supervised/cifar10.py:dino,long": [
+        *TINY_RESNET,
+        ("task.outputs", "8"),
+        ("task.hidden", "(8,)"),
+    ],
+    "self_supervised/digits.py": TINY_PROJECTOR,
+    "self_supervised/imagenet.py:byol,synthetic,size=32": [
+        *TINY_RESNET,
+        *TINY_IMAGENET,
+        ("task.projector", "8,4"),
+        ("task.predictor", "8,4"),
+    ],
+    "self_supervised/imagenet.py:dino,synthetic,size=64": [
+        *TINY_VIT,
+        *TINY_IMAGENET,
+        ("task.outputs", "8"),
+        ("task.hidden", "(8,)"),
+    ],
+    "self_supervised/mnist.py:moco_v2": [*TINY_PROJECTOR, ("task.queue", "16")],
+    "self_supervised/mnist.py:mae": [*TINY_VIT, ("task.decoder_width", "8")],
+    "self_supervised/mnist.py:supervised,labels=0.5": TINY_PROJECTOR[:1],
+    "self_supervised/text.py": [*TINY_ENCODER, ("data.source.min_count", "50")],
+    "self_supervised/text.py:path={sentences}": TINY_ENCODER,
+    "self_supervised/text.py:path={words}/ptb.train.txt.gz": TINY_ENCODER,
+    "self_supervised/text.py:scratch,path={sentences}": TINY_ENCODER,
+    "self_supervised/text.py:finetune,path={sentences},start={masked}": TINY_ENCODER,
     "tabular/fraud.py:path={rare}": [("model.hidden", "4")],
     "tabular/fraud.py:weighted,path={rare}": [("model.hidden", "4")],
     "tabular/fraud.py:oversampled,path={rare}": [("model.hidden", "4")],
@@ -175,6 +223,7 @@ def places(tmp_path_factory):
         "table": str(root / "housing.csv.gz"),
         "rare": str(root / "rare.csv.gz"),
         "cifar10": str(cifar10_run(root / "cifar10")),
+        "masked": str(masked_run(root / "masked", root)),
     }
 
 
@@ -185,6 +234,15 @@ def cifar10_run(folder):
     with config.unlocked():
         config.data.source = component("synthetic", length=64)
         config.evaluators = {}
+    run(config, folder)
+    return folder
+
+
+def masked_run(folder, sentences):
+    """A run of two steps that fills in words of sentences."""
+    name = f"{ROOT}/experiments/self_supervised/text.py:path={sentences}"
+    config = load(name, [("duration", "2 steps"), ("batch_size", "8"), *TINY_ENCODER])
+    config.evaluators = {}
     run(config, folder)
     return folder
 
@@ -204,8 +262,11 @@ def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_pat
     channels = 3 if "cifar" in name else 1
     size = 28 if "mnist" in name else 8
     with config.unlocked():
+        made = component("synthetic", length=64, image=(size, size, channels))
         if config.data.source.name == "tfds":
-            config.data.source = component("synthetic", length=64, image=(size, size, channels))
+            config.data.source = made
+        elif config.data.source.name == "subset":
+            config.data.source.of = made
         for part in (config.data, *config.evaluators.values()):
             if part.source.name == "text" and part.source.get("dataset"):
                 part.source.update(dataset=None, path=f"{places['words']}/ptb.train.txt.gz")
@@ -214,8 +275,11 @@ def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_pat
             evaluator["batch_size"] = evaluator.source.get("streams", 8)
             for key in ("source", "floor", "train"):
                 if evaluator.get(key) and evaluator[key].name == "tfds":
-                    made = component("synthetic", length=20, image=(size, size, channels))
-                    evaluator[key] = made
+                    # Protocols hold some of each class out, and look for 200 neighbours.
+                    length = 300 if key == "train" else 20
+                    evaluator[key] = component(
+                        "synthetic", length=length, image=(size, size, channels)
+                    )
             if evaluator.name == "classification_accuracy_score":
                 evaluator.train_batch_size = 8
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
@@ -233,10 +297,24 @@ def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_pat
 
 
 def test_plain_house_prices_have_ten_inputs(places):
-    from dlresearch.config import validate
-    from dlresearch.training import Setup
-
     config = load(f"{ROOT}/experiments/tabular/house_prices.py:path={places['table']}")
     params = Setup(validate(config)).abstract_state.variables.params["model"]
     shapes = sorted(layer["kernel"].shape for layer in params.values())
     assert shapes == [(8, 1), (10, 16), (16, 8)]
+
+
+@pytest.mark.parametrize("file", ["mnist", "cifar10"])
+def test_every_method_without_labels_can_be_built(file):
+    """All but two are trained above."""
+    path = f"{ROOT}/experiments/self_supervised/{file}.py"
+    methods = runpy.run_path(path)["METHODS"]
+    assert len(methods) >= 12
+    variants = [*methods, *(f"{method},long" for method in methods if file == "cifar10")]
+    for variant in variants:
+        config = load(f"{path}:{variant}", [("precision", "float32")])
+        with config.unlocked():
+            if config.model.name == "resnet":
+                config.model.update(blocks=(1,), width=4)
+            config.data.source = component("synthetic", length=600, image=(32, 32, 3))
+            config.data.preprocess, config.evaluators = (), {}
+        Setup(validate(config))

@@ -136,6 +136,31 @@ def test_dropout_depends_on_the_key_in_training_only(name):
     assert not differ(outputs(1, False), outputs(2, False))
 
 
+@every_model
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_without_outputs_a_model_gives_what_its_last_layer_reads(name, dtype):
+    constructor, arguments, *_ = MODELS[name]
+    model, inputs, params, state = made(name)
+    last = max((key for key in params if key.startswith("Dense")), key=lambda key: int(key[6:]))
+    body = {key: value for key, value in params.items() if key != last}
+    backbone = functional(constructor, num_outputs=None, dtype=dtype, **arguments)
+    features, _ = jitted(backbone).apply(body, state, inputs, train=False)
+    assert features.shape == (6, params[last]["kernel"].shape[0])
+    assert features.dtype == jnp.float32
+    needed, _ = jax.eval_shape(backbone.init, jax.random.key(0), inputs)
+    assert jax.tree.structure(needed) == jax.tree.structure(body)
+    if dtype == jnp.float32:
+        outputs, _ = model.apply(params, state, inputs, train=False)
+        expected = features @ params[last]["kernel"] + params[last]["bias"]
+        np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("constructor", [MLP, ConvNet])
+def test_no_outputs_at_all_are_refused(constructor):
+    with pytest.raises(UserError, match="num_outputs=0: must be at least 1"):
+        functional(constructor, num_outputs=0)
+
+
 @pytest.mark.parametrize("shape", [(2, 6, 4, 3), (2, 7, 5, 3)])
 def test_halving_is_max_pooling_and_so_is_its_gradient(shape):
     images = jax.random.normal(jax.random.key(3), shape)

@@ -11,11 +11,12 @@ import pytest
 from scipy.special import erf, softmax
 
 from dlresearch.models import Airbench, ConvNeXt, ResNet, ViT, WideResNet, functional
+from dlresearch.models.self_supervised import MAEDecoder
 
 
 def evaluated(constructor, shape, **arguments):
     """Outputs, images, and parameters and state in float64, all of them random and no constants."""
-    model = functional(constructor, num_outputs=3, **arguments)
+    model = functional(constructor, **{"num_outputs": 3, **arguments})
     images = jax.random.normal(jax.random.key(1), shape)
     params, state = jax.jit(model.init)(jax.random.key(0), images)
     rng = np.random.default_rng(0)
@@ -166,22 +167,34 @@ def test_convnext_is_torchvisions():
     agree(outputs, dense(layer_norm(x.mean((1, 2)), params["final_norm"]), params["head"]))
 
 
-def encoded(x, params, depth):
+def weights_of(x, block):
+    """How much each head of a transformer's block looks from one token to another."""
+    query, key = (attention_input(x, block, name) for name in ("query", "key"))
+    scores = np.einsum("bthd,bshd->bhts", query, key) / np.sqrt(query.shape[-1])
+    return softmax(scores, axis=-1)
+
+
+def attention_input(x, block, name):
+    own = block["attention"][name]
+    return np.einsum("btf,fhd->bthd", layer_norm(x, block["norm_1"]), own["kernel"]) + own["bias"]
+
+
+def through_blocks(x, params, depth):
     """The blocks of a transformer, with norms in front."""
     for index in range(depth):
         block = params[f"blocks_{index}"]
-        y, attention = layer_norm(x, block["norm_1"]), block["attention"]
-        query, key, value = (
-            np.einsum("btf,fhd->bthd", y, attention[name]["kernel"]) + attention[name]["bias"]
-            for name in ("query", "key", "value")
+        mixed = np.einsum(
+            "bhts,bshd->bthd", weights_of(x, block), attention_input(x, block, "value")
         )
-        scores = np.einsum("bthd,bshd->bhts", query, key) / np.sqrt(query.shape[-1])
-        mixed = np.einsum("bhts,bshd->bthd", softmax(scores, axis=-1), value)
-        out = attention["out"]
+        out = block["attention"]["out"]
         x = x + np.einsum("bthd,hdf->btf", mixed, out["kernel"]) + out["bias"]
         hidden = gelu(dense(layer_norm(x, block["norm_2"]), block["expand"]))
         x = x + dense(hidden, block["project"])
-    return layer_norm(x, params["final_norm"])
+    return x
+
+
+def encoded(x, params, depth):
+    return layer_norm(through_blocks(x, params, depth), params["final_norm"])
 
 
 TRANSFORMER = {"width": 8, "depth": 2, "heads": 2, "patch_size": 4, "mlp_ratio": 3}
@@ -213,6 +226,54 @@ def test_vit_without_class_token_averages_over_patches_but_not_over_registers():
             x[:, 3 * row + column] += waves
     x = np.concatenate([x, np.broadcast_to(params["registers"], (2, 2, 8))], axis=1)
     agree(outputs, dense(encoded(x, params, 2)[:, :6].mean(1), params["head"]))
+
+
+@pytest.mark.parametrize("pool", ["token", "mean"])
+def test_attention_is_that_of_the_last_block_to_the_patches(pool):
+    arguments = {"num_outputs": None, "registers": 2, "pool": pool, **TRANSFORMER}
+    model = functional(ViT, **arguments)
+    _, images, params, _ = evaluated(ViT, (2, 8, 12, 3), **arguments)
+    maps, _ = jax.jit(lambda *a: model.apply(*a, train=False, method="attention"))(
+        jax.tree.map(np.float32, params), {}, images.astype(np.float32)
+    )
+    x = patches_of(images, params)
+    if pool == "token":
+        x = np.concatenate([np.broadcast_to(params["class_token"], (2, 1, 8)), x], axis=1)
+    x = x + params["positions"]["bias"]
+    x = np.concatenate([x, np.broadcast_to(params["registers"], (2, 2, 8))], axis=1)
+    weights = weights_of(through_blocks(x, params, 1), params["blocks_1"])
+    expected = weights[:, :, 0, 1:7] if pool == "token" else weights[:, :, :6, :6].mean(2)
+    assert maps.shape == (2, 2, 2, 3)  # images, heads, rows, columns
+    assert maps.dtype == np.float32
+    agree(maps, expected.reshape(2, 2, 2, 3))
+    assert np.all(maps.sum((2, 3)) < 1)  # the registers have a share
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_the_decoder_of_a_masked_autoencoder_fills_holes_with_its_mask_token(ahead):
+    model = functional(MAEDecoder, num_outputs=5, width=8, depth=2, heads=2)
+    rng = np.random.default_rng(0)
+    tokens = rng.normal(size=(2, ahead + 2, 6))
+    keep = np.array([[1, 4], [0, 2]])
+    masked = np.ones((2, 2, 3), bool)
+    np.put_along_axis(masked.reshape(2, 6), keep, False, axis=1)
+    inputs = tokens.astype(np.float32), keep, masked
+    params, _ = jax.jit(model.init)(jax.random.key(0), *inputs)
+    params = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.2, leaf.shape), params)
+    low = jax.tree.map(np.float32, params)
+    outputs, _ = jax.jit(lambda *a: model.apply(*a, train=False))(low, {}, *inputs)
+
+    given = dense(tokens, params["embedding"])
+    x = np.broadcast_to(params["mask_token"], (2, 6, 8)).copy()
+    for image in range(2):
+        for place, patch in enumerate(keep[image]):
+            x[image, patch] = given[image, ahead + place]
+    for row in range(2):
+        for column in range(3):
+            waves = [f(p * w) for p in (column, row) for f in (np.sin, np.cos) for w in (1, 1e-4)]
+            x[:, 3 * row + column] += waves
+    x = encoded(np.concatenate([given[:, :ahead], x], axis=1), params, 2)[:, ahead:]
+    agree(outputs, dense(x, params["head"]).reshape(2, 2, 3, 5))
 
 
 @pytest.mark.parametrize(("convs", "residual"), [(2, False), (3, True)])

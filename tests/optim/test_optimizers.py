@@ -115,6 +115,20 @@ def test_lars():
     close(ours("lars"), formula(rule))
 
 
+@pytest.mark.parametrize("coefficient", [0.001, 1.0])
+def test_lars_with_the_trust_ratio_as_a_limit(coefficient):
+    """The first limits every rate here, the second none."""
+
+    def rule(p, g, memory, t, rate, decay):
+        g = g + decay * p
+        if p.ndim > 1:
+            rate = min(rate, coefficient * np.linalg.norm(p) / np.linalg.norm(g))
+        memory["m"] = 0.9 * memory.get("m", 0) + rate * g
+        return p - memory["m"]
+
+    close(ours("lars", clip=True, trust_coefficient=coefficient), formula(rule))
+
+
 def test_lamb():
     def rule(p, g, memory, t, rate, decay):
         direction = adam_direction(g, memory, t, eps=1e-6) + decay * p

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -146,6 +147,56 @@ def dcgan_config() -> ConfigDict:
     config.model = component("dcgan_generator", widths=(4, 8))
     config.data.augmentations = ()
     config.evaluators.test.update(name="toy_evaluators:Size", key="real_logit")
+    return config
+
+
+def self_supervised_config(task: str, **arguments: Any) -> ConfigDict:
+    """Two views of each digit, and an online probe with an optimizer of its own."""
+    config = classification_config()
+    config.task = component(task, **arguments)
+    config.model = component("convnet", widths=(4,), convs_per_stage=1, head="flatten")
+    config.data.augmentations = ()
+    config.data.views.first = (component("shifted_crop", padding=1),)
+    config.average.decay, config.accumulate = 0.0, 1
+    config.optimizer.learning_rate = 1e-2
+    config.optimizer.groups.probe = component("adam", parameters=("probe/.*",), learning_rate=0.1)
+    return config
+
+
+def byol_config() -> ConfigDict:
+    """The target's momentum changes over the run."""
+    return self_supervised_config("byol", projector=(16, 8), predictor=(16, 8))
+
+
+def moco_config() -> ConfigDict:
+    """With a queue whose end falls inside a batch, and an average."""
+    return self_supervised_config("moco_v2", projector=(16, 8), queue=80, momentum=0.9)
+
+
+def dino_config() -> ConfigDict:
+    """With local views, a teacher, a centre, a schedule of temperatures and a layer that is frozen
+    at first.
+    """
+    config = self_supervised_config(
+        "dino",
+        outputs=16,
+        hidden=(16,),
+        bottleneck=8,
+        momentum=0.9,
+        teacher_warmup=0.5,
+        last_layer_frozen=0.2,
+    )
+    config.data.views.local = (component("random_resized_crop", size=(4, 4)),)
+    config.data.views.local_count = 2
+    config.model.head = "mean"
+    return config
+
+
+def mae_config() -> ConfigDict:
+    """Other patches are hidden in every step and every microbatch."""
+    config = self_supervised_config("mae", decoder_width=8, decoder_depth=1, decoder_heads=2)
+    config.model = component("vit", width=8, depth=1, heads=2, patch_size=2, positions="sincos")
+    config.accumulate = 2
     return config
 
 

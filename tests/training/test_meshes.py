@@ -20,8 +20,11 @@ from small_runs import (
     copy_without_checkpoint,
     dcgan_config,
     differences,
+    dino_config,
     language_model_config,
+    moco_config,
     run,
+    self_supervised_config,
     start_python,
     toy_config,
     translation_config,
@@ -114,13 +117,37 @@ def contrastive() -> ConfigDict:
     return config
 
 
+def simclr() -> ConfigDict:
+    """The views of the whole batch are told apart, on whichever device they are."""
+    config = shortened(self_supervised_config("simclr", projector=(16, 8)), 0.1)
+    return with_probe(config)
+
+
+def moco() -> ConfigDict:
+    """Every device has the whole queue, of the codes of all."""
+    return with_probe(shortened(moco_config(), 0.1))
+
+
+def dino() -> ConfigDict:
+    """Local views are several rows for each of the batch; the centre is that of all of it."""
+    return with_probe(shortened(dino_config(), 0.1))
+
+
+def with_probe(config: ConfigDict) -> ConfigDict:
+    """Its optimizer, too, is one that does not magnify rounding; and it is evaluated."""
+    config.optimizer.groups.probe = component("sgd", parameters=("probe/.*",), learning_rate=0.1)
+    config.evaluators.test.name = "classification"
+    return config
+
+
 CONFIGS = {
     "convnet": convnet,
     "language model": language_model,
     "translation": translation,
     "gan": gan,
-    "moving target": lambda: toy("MovingTarget", 0.1),
-    "contrastive": contrastive,
+    "simclr": simclr,
+    "moco": moco,
+    "dino": dino,
 }
 
 

@@ -14,6 +14,7 @@ from small_runs import (
     copy_without_checkpoint,
     dcgan_config,
     language_model_config,
+    moco_config,
     run,
     start_processes,
     write_config,
@@ -173,3 +174,27 @@ def test_two_processes_train_a_gan_as_one_does(tmp_path):
     ]
     # A value on the edge between two levels may be rounded to either.
     assert abs(grids[0] - grids[1]).max() <= 1
+
+
+def test_two_processes_learn_without_labels_as_one_does(tmp_path):
+    """Each has the queue of the codes of both, and the features of all neighbours."""
+    config = moco_config()
+    config.data.placement = "streamed"
+    config.optimizer.update(name="sgd", learning_rate=0.05)
+    config.optimizer.groups.probe = component("sgd", parameters=("probe/.*",), learning_rate=0.1)
+    config.duration = f"{HALF} steps"
+    shared = dict(source=component("digits", split="test"), batch_size=96, every=f"{HALF} steps")
+    config.evaluators.test.update(shared)
+    config.evaluators.knn = dict(shared, name="knn", train=component("digits", split="train"), k=5)
+    config.evaluators.features = dict(shared, name="features")
+    assert run(config, tmp_path / "one").status == "completed"
+    config.mesh.data = 2
+    path = write_config(config, tmp_path / "two.json")
+    assert_complete(*start_processes(path, tmp_path / "two", 2, 1, ("--heartbeat_timeout=20",)))
+    assert_same_curve(tmp_path / "one", tmp_path / "two", TOLERANCE)
+    one, two = (
+        np.load(tmp_path / run / f"artifacts/features/{HALF}/features.npz")
+        for run in ("one", "two")
+    )
+    assert len(one["features"]) == TEST_EXAMPLES
+    np.testing.assert_allclose(two["features"], one["features"], rtol=1e-4, atol=1e-5)

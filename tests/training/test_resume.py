@@ -4,8 +4,11 @@ import pytest
 from small_runs import (
     assert_same_run,
     classification_config,
+    dino_config,
     gan_config,
     language_model_config,
+    mae_config,
+    moco_config,
     regression_config,
     run,
     toy_config,
@@ -37,8 +40,10 @@ CONFIGS = {
     "language model": language_model_config,
     "translation": translation_config,
     "gan": gan_config,
+    "moco": moco_config,
+    "dino": dino_config,
+    "mae": mae_config,
     "two players": lambda: toy_config("TwoPlayers"),
-    "moving target": lambda: toy_config("MovingTarget"),
 }
 
 

@@ -61,6 +61,7 @@ def steps(count: int, task: Task | None = None, batch: Mapping | None = None, **
         "accumulate": 1,
         "record_every": 100,
         "scale_loss": False,
+        "total_steps": 10,
         **changes,
     }
     initial, step = make_step(task, StepOptions(**options))
@@ -105,7 +106,7 @@ def test_gradients_longer_than_the_limit_are_scaled_to_it():
 
 
 def test_an_average_follows_its_formula():
-    average = {"slow": Average(lambda v: v.params["model"], lambda step: 0.5 + 0.1 * step)}
+    average = {"slow": Average(lambda v: v.params["model"], lambda time: 0.5 + 0.1 * time.step)}
     states = steps(4, averages=average)
     expected = np.zeros(3)
     for number, state in enumerate(states[1:]):
@@ -114,6 +115,25 @@ def test_an_average_follows_its_formula():
         np.testing.assert_allclose(
             np.asarray(state.variables.averages["slow"]), expected, rtol=1e-5
         )
+
+
+class Ageing(LeastSquares):
+    """Records when its loss and what follows a step are computed."""
+
+    def loss(self, params, variables, batch, key):
+        loss, (state, metrics) = super().loss(params, variables, batch, key)
+        return loss, (state, {**metrics, "progress": variables.now.progress})
+
+    def after_step(self, variables, batch, key):
+        changed = super().after_step(variables, batch, key)
+        return changed.replace(state={**changed.state, "calls": 100 * variables.now.step})
+
+
+def test_a_task_is_told_the_time_in_a_step_and_keeps_none():
+    last = steps(4, Ageing())[-1]
+    assert last.recorded.means()["progress"] == pytest.approx((0 + 0.1 + 0.2 + 0.3) / 4)
+    assert int(last.variables.state["calls"]) == 300
+    assert last.variables.time is None
 
 
 def test_each_repeat_reads_examples_of_its_own():

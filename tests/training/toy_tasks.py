@@ -96,7 +96,9 @@ class MovingTarget(Task):
     @property
     def averages(self):
         decay = optax.cosine_decay_schedule(0.1, 50)
-        return {"target": Average(lambda v: v.params["online"]["encoder"], lambda s: 1 - decay(s))}
+        return {
+            "target": Average(lambda v: v.params["online"]["encoder"], lambda t: 1 - decay(t.step))
+        }
 
     def init(self, key, batch):
         one, two = jax.random.split(key)

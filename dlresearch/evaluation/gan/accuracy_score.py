@@ -14,7 +14,7 @@ from dlresearch.errors import UserError
 from dlresearch.evaluation.evaluator import Finding, Predict, _Compiled, mesh_of
 from dlresearch.evaluation.gan.classifier import Fitted, LabelledImages, SmallClassifier
 from dlresearch.evaluation.gan.outputs import generated
-from dlresearch.evaluation.gan.sampling import evenly
+from dlresearch.evaluation.sampling import evenly
 from dlresearch.models.layers import check_sizes
 from dlresearch.tasks import Batch, Variables, require
 

@@ -15,7 +15,7 @@ from dlresearch.evaluation.gan.manifolds import (
     precision_recall,
 )
 from dlresearch.evaluation.gan.moments import Moments
-from dlresearch.evaluation.gan.sampling import RandomRows
+from dlresearch.evaluation.sampling import RandomRows
 
 METRICS = {
     "frechet": ("frechet_distance",),

@@ -15,7 +15,7 @@ from dlresearch.data import EXAMPLE
 from dlresearch.errors import UserError
 from dlresearch.evaluation.evaluator import Finding, Predict, _Compiled, mesh_of
 from dlresearch.evaluation.gan.generating import Generating
-from dlresearch.evaluation.gan.grid import GAP, grid, png
+from dlresearch.evaluation.grid import GAP, grid, png
 from dlresearch.parallel import put_replicated
 from dlresearch.tasks import Batch, Variables, require
 

@@ -10,7 +10,7 @@ from dlresearch.data import EXAMPLE
 from dlresearch.errors import UserError, suggest
 from dlresearch.evaluation.evaluator import Predict, _Compiled
 from dlresearch.evaluation.gan.generating import Generating
-from dlresearch.evaluation.gan.grid import captioned, from_png, grid, png
+from dlresearch.evaluation.grid import captioned, from_png, grid, png
 from dlresearch.tasks import Batch, Variables, require
 
 PICTURES = ("grid", "strip", "interpolation", "truncation", "real")

@@ -17,7 +17,7 @@ from dlresearch.evaluation.evaluator import Finding, Predict, _Compiled, mesh_of
 from dlresearch.evaluation.gan.comparison import LEAST, METRICS, FeatureSet, compare
 from dlresearch.evaluation.gan.extractors import Extractor, open_extractor
 from dlresearch.evaluation.gan.outputs import generated
-from dlresearch.evaluation.gan.sampling import evenly
+from dlresearch.evaluation.sampling import evenly
 from dlresearch.parallel import put_replicated
 from dlresearch.tasks import Batch, Variables, require
 

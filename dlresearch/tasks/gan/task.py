@@ -27,6 +27,7 @@ from dlresearch.tasks.task import (
     Player,
     Regulariser,
     Task,
+    Time,
     Variables,
 )
 
@@ -285,11 +286,11 @@ class GAN(Task):
             format=format,
         )
 
-    def _decay(self, step: Array) -> Float[Array, ""]:
+    def _decay(self, time: Time) -> Float[Array, ""]:
         batch = self.metadata["batch_size"]
         half_life = jnp.float32(self.average_half_life)
         if self.average_ramp:
-            so_far = jnp.asarray(step, jnp.float32) * batch
+            so_far = time.step.astype(jnp.float32) * batch
             half_life = jnp.minimum(half_life, jnp.maximum(self.average_ramp * so_far, 1e-8))
         return 0.5 ** (batch / half_life)
 

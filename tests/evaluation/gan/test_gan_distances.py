@@ -11,7 +11,7 @@ from dlresearch.errors import UserError
 from dlresearch.evaluation.gan.distances import frechet_distance, kernel_distance
 from dlresearch.evaluation.gan.manifolds import balls, density_coverage, precision_recall
 from dlresearch.evaluation.gan.moments import Moments
-from dlresearch.evaluation.gan.sampling import RandomRows, evenly
+from dlresearch.evaluation.sampling import RandomRows, evenly
 
 
 def moments_of(features, batch_size=None):

@@ -11,7 +11,7 @@ from dlresearch.config import Component
 from dlresearch.data import evaluation_batches
 from dlresearch.errors import UserError
 from dlresearch.evaluation.gan import NearestNeighboursEvaluator
-from dlresearch.evaluation.gan.grid import GAP
+from dlresearch.evaluation.grid import GAP
 from dlresearch.parallel import make_mesh, put_batch
 from dlresearch.tasks import Variables
 

@@ -10,8 +10,8 @@ from PIL import Image
 from dlresearch.data import evaluation_batches
 from dlresearch.errors import UserError
 from dlresearch.evaluation.gan import SamplesEvaluator
-from dlresearch.evaluation.gan.grid import GAP, grid, to_bytes
 from dlresearch.evaluation.gan.pictures import between
+from dlresearch.evaluation.grid import GAP, grid, to_bytes
 from dlresearch.parallel import make_mesh, put_batch
 from dlresearch.tasks import Variables
 
@@ -174,8 +174,8 @@ def test_arguments_that_cannot_be(arguments, message):
 @pytest.mark.parametrize(
     ("example", "message"),
     [
-        (np.zeros((4, 2), np.float32), r"a generated example is \[2\]; pictures are made of"),
-        (np.zeros((4, 2, 2, 4), np.uint8), r"a generated example is \[2, 2, 4\]"),
+        (np.zeros((4, 2), np.float32), r"an example is \[2\]; pictures are made of"),
+        (np.zeros((4, 2, 2, 4), np.uint8), r"an example is \[2, 2, 4\]"),
         (np.zeros((4, 2, 2, 1), np.int32), "images are int32; pictures are made of uint8"),
     ],
 )

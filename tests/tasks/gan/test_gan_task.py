@@ -14,7 +14,7 @@ from scipy.stats import norm, truncnorm
 from dlresearch.config import Component
 from dlresearch.errors import UserError
 from dlresearch.models import functional
-from dlresearch.tasks import GAN, Hopeless
+from dlresearch.tasks import GAN, Hopeless, Time
 from dlresearch.tasks.gan.form import Form
 from dlresearch.tasks.gan.latents import numbered, truncated
 
@@ -181,13 +181,13 @@ def test_diversity_is_that_of_the_examples_of_a_class():
 def test_the_average_has_the_half_life_it_is_given_in_examples(half_life, ramp, step):
     (average,) = made(average_half_life=half_life, average_ramp=ramp).averages.values()
     wanted = half_life if not ramp else min(half_life, ramp * step * 8)
-    decay = float(average.decay(jnp.int32(step)))
+    decay = float(average.decay(Time(jnp.int32(step), 1000)))
     assert decay ** (wanted / 8) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_with_a_ramp_the_average_begins_at_the_first_update():
     (average,) = made(average_half_life=800, average_ramp=0.05).averages.values()
-    assert float(average.decay(jnp.int32(0))) == 0
+    assert float(average.decay(Time(jnp.int32(0), 1000))) == 0
 
 
 # --- predictions --------------------------------------------------------------------------------

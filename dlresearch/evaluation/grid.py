@@ -24,7 +24,7 @@ def to_bytes(images: Shaped[np.ndarray, "*rows height width channels"]) -> UInt8
     """
     if images.ndim < 3 or images.shape[-1] not in (1, 3):
         raise UserError(
-            f"a generated example is {list(images.shape[1:])}; pictures are made of images [height,"
+            f"an example is {list(images.shape[1:])}; pictures are made of images [height,"
             " width, channel] with 1 or 3 channels"
         )
     if images.dtype != np.uint8:
@@ -33,6 +33,25 @@ def to_bytes(images: Shaped[np.ndarray, "*rows height width channels"]) -> UInt8
         levels = 127.5 * (np.clip(images.astype(np.float32), -1, 1) + 1)
         images = np.round(np.nan_to_num(levels)).astype(np.uint8)
     return np.broadcast_to(images, (*images.shape[:-1], 3))
+
+
+def stretched(
+    images: Shaped[np.ndarray, "*rows height width channels"],
+    like: Shaped[np.ndarray, "*others height width channels"] | None = None,
+) -> Shaped[np.ndarray, "*rows height width channels"]:
+    """Floats from -1, the least number among these images, to 1, the greatest; uint8 as it is.
+
+    What a source gives as floats may have any unit.
+
+    Args:
+      like: take least and greatest of these images instead.
+    """
+    if images.dtype == np.uint8:
+        return images
+    values = (images if like is None else like).astype(np.float32)
+    values = values[np.isfinite(values)]
+    low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+    return 2 * (images.astype(np.float32) - low) / max(high - low, np.finfo(np.float32).tiny) - 1
 
 
 def grid(

@@ -1,0 +1,86 @@
+"""Runs without labels from end to end, and what a supervised run makes of their backbones."""
+
+import jax
+import numpy as np
+import pytest
+from small_runs import byol_config, classification_config, run
+from starts import network
+
+from dlresearch.config import component, validate
+from dlresearch.errors import UserError
+from dlresearch.training import Setup
+from dlresearch.training.arrays import parameters_and_state
+from dlresearch.training.checkpoints import Checkpoints
+from dlresearch.training.records import read_records
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    config, folder = byol_config(), tmp_path_factory.mktemp("byol")
+    assert run(config, folder).status == "completed"
+    return config, folder
+
+
+def supervised(folder):
+    config = classification_config()
+    config.model = component("convnet", widths=(4,), convs_per_stage=1, head="flatten")
+    config.average.decay = 0.0
+    config.start_from.path = folder and str(folder)
+    return config
+
+
+def learned(config, folder) -> dict[str, np.ndarray]:
+    checkpoints = Checkpoints(folder / "checkpoints", lambda step: None, read_only=True)
+    state = checkpoints.restore(Setup(validate(config)).abstract_state, 24).state
+    return jax.device_get(parameters_and_state(state.variables))
+
+
+def test_a_run_records_its_loss_its_probe_and_how_its_codes_are_spread(pretrained):
+    _, folder = pretrained
+    history = read_records(folder / "metrics.jsonl")
+    last = history[max(history)]
+    names = "loss probe_loss probe_accuracy deviation dimensions alignment uniformity momentum"
+    assert {f"train/{name}" for name in names.split()} <= last.keys()
+    assert last["test/accuracy"] > 0.2  # of ten classes, by the online probe
+    # The momentum rises to 1 over the run.
+    recorded = [metrics for _, metrics in sorted(history.items()) if "train/momentum" in metrics]
+    momenta = [metrics["train/momentum"] for metrics in recorded]
+    assert momenta == sorted(momenta) and momenta[0] > 0.9
+
+
+def test_a_supervised_run_begins_with_the_backbone_and_a_head_of_its_own(pretrained):
+    config, folder = pretrained
+    there, here = learned(config, folder), network(supervised(folder))
+    scratch = network(supervised(None))
+    backbone = {name for name in there if "/backbone/" in name}
+    assert len(backbone) > 4 and any("batch_stats" in name for name in backbone)
+    for name in backbone:
+        np.testing.assert_array_equal(here[name.replace("backbone/", "")], there[name])
+    heads = here.keys() - {name.replace("backbone/", "") for name in backbone}
+    assert heads == {"model/Dense_0/kernel", "model/Dense_0/bias"}
+    for name in heads:
+        np.testing.assert_array_equal(here[name], scratch[name])
+
+
+def test_a_backbone_that_does_not_fit_is_refused(pretrained):
+    _, folder = pretrained
+    config = supervised(folder)
+    config.model.widths = (4, 8)
+    with pytest.raises(UserError, match=r"config\.start_from: the backbone of .* lacks something"):
+        network(config)
+
+
+def test_a_backbone_with_layers_that_are_not_here_is_refused(pretrained):
+    _, folder = pretrained
+    config = supervised(folder)
+    config.model = component("mlp", hidden=(8,))
+    with pytest.raises(UserError, match="nothing here has a place for it"):
+        network(config)
+
+
+def test_layers_of_other_sizes_are_named(pretrained):
+    _, folder = pretrained
+    config = supervised(folder)
+    config.model.widths = (8,)
+    with pytest.raises(UserError, match=r"config\.start_from: model/.* is float32\[.*4\] in .*8\]"):
+        network(config)
