@@ -22,13 +22,15 @@ class MakeModel:
     def __call__(
         self, component: Component | None = None, path: str = "config.model", **context: Any
     ) -> Model:
+        own = component is None
         component = self.experiment.model if component is None else component
         remat = self.experiment.remat
         if remat == "blocks":
             context["remat"] = True
         dtype = jnp.dtype(self.experiment.precision)
         constructor, arguments = bind(component, "model", path, dtype=dtype, **context)
-        if remat == "blocks" and "remat" not in arguments:
+        # The others are small, or have it.
+        if own and remat == "blocks" and "remat" not in arguments:
             raise UserError(
                 f"config.remat: {path}.name={component.name} has no parameter 'remat', which"
                 " 'blocks' needs; use 'dots'"

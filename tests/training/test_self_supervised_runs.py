@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from small_runs import byol_config, classification_config, run
+from small_runs import byol_config, classification_config, dino_config, run
 from starts import network
 
 from dlresearch.config import component, validate
@@ -84,3 +84,27 @@ def test_layers_of_other_sizes_are_named(pretrained):
     config.model.widths = (8,)
     with pytest.raises(UserError, match=r"config\.start_from: model/.* is float32\[.*4\] in .*8\]"):
         network(config)
+
+
+def test_of_dino_it_is_the_teacher_that_others_start_from(tmp_path):
+    config = dino_config()
+    assert run(config, tmp_path).status == "completed"
+    checkpoints = Checkpoints(tmp_path / "checkpoints", lambda step: None, read_only=True)
+    saved = checkpoints.restore(Setup(validate(config)).abstract_state, 24).state.variables
+    teacher = jax.device_get(saved.averages["teacher"]["params"]["model"]["backbone"])
+    student = jax.device_get(saved.params["model"]["backbone"])
+    for average, expected in ((True, teacher), (False, student)):
+        tuned = supervised(tmp_path)
+        tuned.model.head = "mean"
+        tuned.start_from.average = average
+        kernel = network(tuned)["model/Conv_0/kernel"]
+        np.testing.assert_array_equal(kernel, expected["Conv_0"]["kernel"])
+    assert not np.array_equal(teacher["Conv_0"]["kernel"], student["Conv_0"]["kernel"])
+
+
+def test_only_the_backbone_has_to_know_how_to_save_memory():
+    config = dino_config()
+    config.model = component("resnet", depth=18, blocks=(1,), width=4, stem="cifar")
+    config.data.views.local, config.data.views.local_count = (), 0
+    for config.remat in ("blocks", "dots"):
+        Setup(validate(config))

@@ -16,14 +16,13 @@ from dlresearch.tasks.self_supervised.checks import check_temperature
 from dlresearch.tasks.self_supervised.multi_crop import held, of_all_views, warming
 from dlresearch.tasks.self_supervised.networks import BACKBONE, Trees
 from dlresearch.tasks.self_supervised.target import (
-    TARGET,
     parts,
     rising,
     target_of,
     target_outputs,
 )
 from dlresearch.tasks.supervised import PLAYER
-from dlresearch.tasks.task import Average, Batch, MakeModel, Variables
+from dlresearch.tasks.task import TEACHER, Average, Batch, MakeModel, Variables
 
 HEAD, CENTRE = "head", "centre"
 
@@ -102,13 +101,13 @@ class DINO(SelfSupervised):
 
     @property
     def averages(self) -> Mapping[str, Average]:
-        return {TARGET: target_of(self.networks, HEAD, self.momentum)}
+        return {TEACHER: target_of(self.networks, HEAD, self.momentum)}
 
     def start(self, params: Trees, batch: Batch) -> dict[str, PyTree]:
         return {CENTRE: jnp.zeros(self.outputs, jnp.float32)}
 
     def learned(self, variables: Variables) -> tuple[Trees, Trees]:
-        params, state = parts(variables.averages[TARGET])
+        params, state = parts(variables.averages[TEACHER])
         own = variables.params[PLAYER]
         return {**params, **{name: own[name] for name in (PROBE,) if name in own}}, state
 
@@ -121,7 +120,7 @@ class DINO(SelfSupervised):
             self, params, variables.state[PLAYER], batch, student_key, HEAD
         )
         teacher = [
-            target_outputs(self.networks, variables, view, own, HEAD)
+            target_outputs(self.networks, variables, view, own, HEAD, TEACHER)
             for view, own in zip((self.first(batch), batch[SECOND]), teacher_keys, strict=True)
         ]
         says = jnp.stack([each[HEAD] for each in teacher], axis=1)

@@ -35,7 +35,8 @@ def moved(before: Any, after: Any) -> dict[str, bool]:
 
 
 def target_of(state: TrainState) -> Any:
-    return parts(state.variables.averages["target"])[0]
+    (average,) = state.variables.averages.values()
+    return parts(average)[0]
 
 
 def equal(found: Any, expected: Any, rtol: float = 1e-5) -> None:
@@ -109,7 +110,8 @@ def code_of(steps: Steps, number: int, view: str, teacher: bool, last: str) -> n
     variables = steps.states[number].variables
     params, state = variables.params["model"], variables.state["model"]
     if teacher:
-        params, state = parts(variables.averages["target"])
+        (average,) = variables.averages.values()
+        params, state = parts(average)
     networks, images = steps.task.networks, steps.batches[number][view]
     outputs, _ = networks.apply(params, state, images, jax.random.key(0), last=last)
     return np.asarray(outputs[last])
