@@ -6,6 +6,7 @@ from dlresearch.evaluation.forecasting import ForecastingEvaluator
 from dlresearch.evaluation.music import PolyphonicMusicEvaluator
 from dlresearch.evaluation.probabilities import ProbabilitiesEvaluator
 from dlresearch.evaluation.regression import RegressionEvaluator
+from dlresearch.evaluation.sources import source_in_words
 from dlresearch.evaluation.translation import TranslationEvaluator
 from dlresearch.evaluation.views import OverViews, Views
 
@@ -23,4 +24,5 @@ __all__ = [
     "Summed",
     "TranslationEvaluator",
     "Views",
+    "source_in_words",
 ]

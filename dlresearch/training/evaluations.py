@@ -12,7 +12,14 @@ from dlresearch.config import Component, Duration, Experiment, build, build_all
 from dlresearch.config import Evaluator as Options
 from dlresearch.data import Buckets
 from dlresearch.errors import UserError, located, suggest
-from dlresearch.evaluation import Evaluator, Finding, OverViews, Predict, Views
+from dlresearch.evaluation import (
+    Evaluator,
+    Finding,
+    OverViews,
+    Predict,
+    Views,
+    source_in_words,
+)
 from dlresearch.parallel import check_batch_size
 from dlresearch.tasks import Batch, Task, Variables
 from dlresearch.training.artifacts import ABOUT, files_by_step
@@ -179,7 +186,7 @@ def make_evaluations(
                 "evaluator",
                 path,
                 **_known(examples.source),
-                reference=_called(options.source),
+                reference=source_in_words(options.source),
                 reference_examples=len(examples),
                 examples_of=examples_of,
                 latent=getattr(task, "latent", None),
@@ -199,12 +206,6 @@ def make_evaluations(
                 " one of each stream; make them equal"
             )
     return evaluations
-
-
-def _called(source: Component) -> str:
-    """A source in words, such as `tfds mnist test`: its name and what it is told, without paths."""
-    told = [str(value) for key, value in source.arguments.items() if key in ("dataset", "split")]
-    return " ".join([source.name, *told])
 
 
 def _known(source: Any) -> dict[str, Any]:

@@ -4,9 +4,10 @@
         --config=experiments/self_supervised/mnist.py:byol,data_dir=DIR
 
 Methods are those of `METHODS` below. `supervised` trains the same network with labels, `random` not
-at all. `probe` follows the online probe; at the end `linear` and `knn` classify by frozen features
-with 10,000 labels, `few` with a share of them, and `spread` tells how features are spread. What
-each reaches, and how long it takes, is in docs/results.md.
+at all; `mae` has a transformer, and `random_vit` that one untrained. `probe` follows the online
+probe; at the end `linear` and `knn` classify by frozen features with 10,000 labels, `few` with a
+share of them, and `spread` tells how features are spread. What each reaches, and how long it takes,
+is in docs/results.md.
 
     dlresearch train --workdir=runs/tuned \
     --config=experiments/self_supervised/mnist.py:supervised,labels=0.01,start=runs/byol,data_dir=DIR
@@ -42,13 +43,14 @@ METHODS = {
     "supervised": {},
     "random": dict(temperature=0.2, **PROJECTOR),
 }
+METHODS["random_vit"] = METHODS["mae"]
 
 
 def get_config(arg=""):
     args = arguments(
         arg,
         method=Choice(*METHODS),
-        steps=400,
+        steps=None,
         seed=0,
         labels=1.0,
         start=None,
@@ -56,11 +58,12 @@ def get_config(arg=""):
     )
     config = default_config()
     config.seed = args.seed
-    config.duration = f"{args.steps} steps"
+    steps = 800 if args.method == "mae" else 400
+    config.duration = f"{args.steps or steps} steps"
     config.batch_size = 256
     config.model = component("convnet", widths=(16, 32, 64), convs_per_stage=1)
-    name = {"supervised": "classification", "random": "simclr"}.get(args.method, args.method)
-    config.task = component(name, **METHODS[args.method])
+    other = {"supervised": "classification", "random": "simclr", "random_vit": "mae"}
+    config.task = component(other.get(args.method, args.method), **METHODS[args.method])
 
     def mnist(split):
         return component("tfds", dataset="mnist", split=split, data_dir=args.data_dir)
@@ -70,7 +73,8 @@ def get_config(arg=""):
     config.data.preprocess = (component("normalise", mean=(0.1307,), std=(0.3081,)),)
     pipelines = views("digits")
 
-    if args.method == "mae":
+    if args.method in ("mae", "random_vit"):
+        pipelines = {}  # hidden patches are change enough
         config.model = component(
             "vit", width=64, depth=3, heads=4, patch_size=4, pool="mean", positions="sincos"
         )
@@ -88,7 +92,7 @@ def get_config(arg=""):
             learning_rate=3e-2,
             schedule=component("cosine"),
         )
-    if args.method == "random":
+    if args.method.startswith("random"):
         config.duration = "1 steps"
         config.optimizer.learning_rate = 0.0
     if args.labels < 1:

@@ -1,7 +1,7 @@
 """What a classifier learns from generated examples: the classification accuracy score."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,16 +15,9 @@ from dlresearch.evaluation.evaluator import Finding, Predict, _Compiled, mesh_of
 from dlresearch.evaluation.gan.classifier import Fitted, LabelledImages, SmallClassifier
 from dlresearch.evaluation.gan.outputs import generated
 from dlresearch.evaluation.sampling import evenly
+from dlresearch.evaluation.sources import Examples
 from dlresearch.models.layers import check_sizes
 from dlresearch.tasks import Batch, Variables, require
-
-
-class Examples(Protocol):
-    """The batches of another source."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
 
 
 class ClassificationAccuracyScoreEvaluator(_Compiled):

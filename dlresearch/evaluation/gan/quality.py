@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,18 +18,11 @@ from dlresearch.evaluation.gan.comparison import LEAST, METRICS, FeatureSet, com
 from dlresearch.evaluation.gan.extractors import Extractor, open_extractor
 from dlresearch.evaluation.gan.outputs import generated
 from dlresearch.evaluation.sampling import evenly
+from dlresearch.evaluation.sources import Examples
 from dlresearch.parallel import put_replicated
 from dlresearch.tasks import Batch, Variables, require
 
 _MOST_FEATURES = 8192  # a covariance of half a GiB
-
-
-class Examples(Protocol):
-    """The examples of a source as evaluation batches."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
 
 
 class SampleQualityEvaluator(_Compiled):

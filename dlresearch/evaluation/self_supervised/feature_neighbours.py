@@ -11,8 +11,8 @@ from dlresearch.data import EXAMPLE
 from dlresearch.errors import UserError, suggest
 from dlresearch.evaluation.evaluator import Finding, Predict
 from dlresearch.evaluation.grid import GAP, grid, png, stretched
-from dlresearch.evaluation.self_supervised.features_of import Examples, in_words
 from dlresearch.evaluation.self_supervised.some_features import FEATURES, SomeFeatures
+from dlresearch.evaluation.sources import Examples, source_in_words
 from dlresearch.tasks import Batch, Variables
 
 _TINY = 1e-12  # a length for features that are all zero
@@ -73,7 +73,7 @@ class FeatureNeighboursEvaluator(SomeFeatures):
         if train is not None:
             if examples_of is None:
                 raise UserError("train: there is no trainer here that could open it")
-            self._train, self._train_words = examples_of(train, "train"), in_words(train)
+            self._train, self._train_words = examples_of(train, "train"), source_in_words(train)
 
     def run(
         self, predict: Predict, variables: Variables, batches: Iterable[Batch]

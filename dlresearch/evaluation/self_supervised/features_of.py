@@ -1,7 +1,7 @@
 """Features of examples, as the task gives them: what the evaluators of this folder measure."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
@@ -11,15 +11,8 @@ from dlresearch import preemption
 from dlresearch.config import Component
 from dlresearch.errors import UserError
 from dlresearch.evaluation.evaluator import Predict, _Compiled, _fetched, mesh_of
+from dlresearch.evaluation.sources import Examples, source_in_words
 from dlresearch.tasks import Batch, Variables, require
-
-
-class Examples(Protocol):
-    """The batches of another source."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
 
 
 class Labelled(NamedTuple):
@@ -75,7 +68,7 @@ class LabelledFeatures(_Compiled):
             raise UserError("train: there is no trainer here that could open it")
         self._features, self._labels = features_of(outputs_of), labels
         self._train = examples_of(train, "train")
-        self._train_words, self._test_words = in_words(train), reference
+        self._train_words, self._test_words = source_in_words(train), reference
         self._test_examples = reference_examples
 
     @property
@@ -151,9 +144,3 @@ def features_of(
         return found.astype("float32")
 
     return features
-
-
-def in_words(source: Component) -> str:
-    """Such as `tfds mnist test`: its name and what it is told, without paths."""
-    told = [str(value) for key, value in source.arguments.items() if key in ("dataset", "split")]
-    return " ".join([source.name, *told])

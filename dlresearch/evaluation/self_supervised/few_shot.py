@@ -11,11 +11,11 @@ from dlresearch.config import Component
 from dlresearch.errors import UserError
 from dlresearch.evaluation.evaluator import Finding, Predict
 from dlresearch.evaluation.self_supervised.features_of import (
-    Examples,
     Labelled,
     LabelledFeatures,
 )
 from dlresearch.evaluation.self_supervised.linear_probe import standardised
+from dlresearch.evaluation.sources import Examples
 from dlresearch.models.layers import check_sizes
 from dlresearch.tasks import Batch, Variables
 

@@ -14,10 +14,10 @@ from dlresearch.config import Component
 from dlresearch.errors import UserError
 from dlresearch.evaluation.evaluator import Finding, Predict, _Compiled
 from dlresearch.evaluation.self_supervised.features_of import (
-    Examples,
     LabelledFeatures,
     TrainAndTest,
 )
+from dlresearch.evaluation.sources import Examples
 from dlresearch.models.layers import check_sizes
 from dlresearch.parallel import (
     batch_sharding,

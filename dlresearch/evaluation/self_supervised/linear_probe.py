@@ -10,12 +10,12 @@ from dlresearch.data.splits import split_rows
 from dlresearch.errors import UserError
 from dlresearch.evaluation.evaluator import Finding, Predict
 from dlresearch.evaluation.self_supervised.features_of import (
-    Examples,
     Labelled,
     LabelledFeatures,
     TrainAndTest,
 )
 from dlresearch.evaluation.self_supervised.softmax_regression import Placed, SoftmaxRegression
+from dlresearch.evaluation.sources import Examples
 from dlresearch.models.layers import check_sizes
 from dlresearch.tasks import Batch, Variables
 
