@@ -2,7 +2,7 @@
 
     python benchmarks/views.py --out=docs/results/views-cpu.json
     python benchmarks/views.py --gpu --out=gpu.json       on a GPU, the network at its full width
-    python benchmarks/views.py --small --out=/tmp/small.json       a proof at tiny size
+    python benchmarks/views.py --small --out=small.json       a proof at tiny size
 
 Two views of every image (random resized crop, flip, colour jitter, greyscale, blur), a ResNet-18
 for small images with a projector, NT-Xent and SGD, in float32; images are noise in memory. Ours is

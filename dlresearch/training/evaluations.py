@@ -149,6 +149,8 @@ def make_evaluations(
             f" {', '.join(experiment.evaluators) or 'none'}"
         )
     evaluations = {}
+    # Evaluators of one source read it, and hold it, once.
+    known: dict[str, Examples] = {}
     for name, options in experiment.evaluators.items():
         path = f"config.evaluators.{name}"
         own = (
@@ -165,18 +167,23 @@ def make_evaluations(
             options: Options = options,
         ) -> Examples:
             where = f"{path}.{argument}"
+            batch_size = options.batch_size or experiment.batch_size
+            key = repr((component, options.transforms, batch_size))
+            if key in known:
+                return known[key]
             source = build(component, "source", where, vocabularies=metadata.get("vocabularies"))
             if len(source) == 0:
                 raise UserError(f"{where}: it has no examples")
-            return Examples(
+            known[key] = Examples(
                 source=source,
                 transforms=own,
-                batch_size=options.batch_size or experiment.batch_size,
+                batch_size=batch_size,
                 mesh=mesh,
                 task=task,
                 resident=experiment.data.placement == "resident",
                 buckets=_buckets(experiment, source, where),
             )
+            return known[key]
 
         examples = examples_of(options.source, "source")
         evaluations[name] = Evaluation(

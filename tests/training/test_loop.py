@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from small_runs import classification_config, regression_config, run
 
-from dlresearch.config import component
+from dlresearch.config import component, validate
 from dlresearch.errors import UserError
+from dlresearch.training import Setup
 from dlresearch.training.records import read_records
 
 
@@ -106,3 +107,12 @@ def test_augmentations_see_what_the_source_gives(tmp_path):
     config.data.augmentations = (component("normalise"), component("solarise"))
     with pytest.raises(UserError, match="black"):
         run(config, tmp_path / "after")
+
+
+def test_evaluators_of_one_source_hold_its_examples_once():
+    config = classification_config()
+    config.evaluators.again = config.evaluators.test
+    config.evaluators.others = dict(config.evaluators.test, batch_size=50)
+    evaluations = Setup(validate(config)).evaluations
+    assert evaluations["again"].examples is evaluations["test"].examples
+    assert evaluations["others"].examples is not evaluations["test"].examples
