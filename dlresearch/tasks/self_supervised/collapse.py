@@ -33,14 +33,16 @@ def spread(
     # Its eigenvalues that are not 0 are those of the covariance, and its size is the batch's.
     gram = centred @ centred.T
     variance = jnp.trace(gram)
-    squared = 2 - 2 * first @ first.T
+    # From differences to the mean, and less 1, which loses little where codes are much alike.
+    lengths = jnp.diag(gram)
+    squared = lengths[:, None] + lengths - 2 * gram
     others = 1 - jnp.eye(count)
-    apart = jnp.sum(others * jnp.exp(-2 * squared)) / max(count * (count - 1), 1)
+    apart = jnp.sum(others * jnp.expm1(-2 * squared)) / max(count * (count - 1), 1)
     return {
         "deviation": jnp.mean(jnp.std(first, axis=0)) * size**0.5,
         "dimensions": variance**2 / jnp.maximum(jnp.sum(jnp.square(gram)), 1e-30),
         "alignment": jnp.mean(jnp.sum(jnp.square(first - second), axis=-1)),
-        "uniformity": jnp.log(jnp.maximum(apart, 1e-30)),
+        "uniformity": jnp.log1p(jnp.maximum(apart, -1 + 1e-7)),
     }
 
 

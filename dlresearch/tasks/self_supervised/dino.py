@@ -128,14 +128,12 @@ class DINO(SelfSupervised):
         targets = distillation.centred_softmax(says, centre, temperature)
         loss = distillation.across_views(targets, logits, self.temperature)
         moved = distillation.moved_centre(centre, says, self.centre_momentum)
-        entropy = distillation.entropy(targets)
         return Learned(
             loss,
             teacher[0][BACKBONE],
             {**variables.state, PLAYER: state, CENTRE: moved},
             {
-                "teacher_entropy": entropy,
-                "divergence": loss - entropy,
+                "teacher_entropy": distillation.entropy(targets),
                 "teacher_temperature": temperature,
                 "momentum": self.momentum(variables.now),
             },
