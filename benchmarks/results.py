@@ -57,6 +57,7 @@ BUSY = (
     "rnn/python_docs",
     "rnn/tiny_shakespeare-gru",
     "rnn/tiny_shakespeare-mingru",
+    "self_supervised/mnist",
 )
 
 

@@ -55,7 +55,7 @@ def tables(folders: list[Path], busy: tuple[str, ...]) -> Iterator[str]:
         yield ""
         last = rows[0][1][0]
         devices = ", ".join(sorted({run["device"] for _, runs in rows for run in runs}))
-        yield f"Mean ± standard deviation over seeds; {devices}."
+        yield f"Mean ± standard deviation over seeds; {devices}. How the first run was measured:"
         yield ""
         for evaluator, about in last.get("about", {}).items():
             yield f"- {evaluator}: {about}"

@@ -180,7 +180,10 @@ def dino_config() -> ConfigDict:
     config = self_supervised_config(
         "dino",
         outputs=16,
-        hidden=(16,),
+        hidden=(
+            256,
+        ),  # published for wide ones, their start leaves next to nothing in a narrow one
+        head_norm=True,
         bottleneck=8,
         momentum=0.9,
         teacher_warmup=0.5,

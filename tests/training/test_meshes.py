@@ -128,9 +128,21 @@ def moco() -> ConfigDict:
     return with_probe(shortened(moco_config(), 0.1))
 
 
-def dino() -> ConfigDict:
-    """Local views are several rows for each of the batch; the centre is that of all of it."""
-    return with_probe(shortened(dino_config(), 0.1))
+def swav() -> ConfigDict:
+    """Prototypes are shared out over all devices; local views are several rows for each of the
+    batch. Low temperatures would magnify rounding.
+    """
+    config = shortened(
+        self_supervised_config(
+            "swav", projector=(32, 16), prototypes=24, temperature=0.5, epsilon=0.5
+        ),
+        0.05,
+    )
+    views = dino_config().data.views
+    config.data.views.update(local=views.local, local_count=views.local_count)
+    # More features, so that batch norm divides by no tiny deviation.
+    config.model.update(head="mean", widths=(16,))
+    return with_probe(config)
 
 
 def with_probe(config: ConfigDict) -> ConfigDict:
@@ -147,7 +159,7 @@ CONFIGS = {
     "gan": gan,
     "simclr": simclr,
     "moco": moco,
-    "dino": dino,
+    "swav": swav,
 }
 
 
