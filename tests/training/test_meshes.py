@@ -20,7 +20,6 @@ from small_runs import (
     copy_without_checkpoint,
     dcgan_config,
     differences,
-    dino_config,
     language_model_config,
     moco_config,
     run,
@@ -128,23 +127,6 @@ def moco() -> ConfigDict:
     return with_probe(shortened(moco_config(), 0.1))
 
 
-def swav() -> ConfigDict:
-    """Prototypes are shared out over all devices; local views are several rows for each of the
-    batch. Low temperatures would magnify rounding.
-    """
-    config = shortened(
-        self_supervised_config(
-            "swav", projector=(32, 16), prototypes=24, temperature=0.5, epsilon=0.5
-        ),
-        0.05,
-    )
-    views = dino_config().data.views
-    config.data.views.update(local=views.local, local_count=views.local_count)
-    # More features, so that batch norm divides by no tiny deviation.
-    config.model.update(head="mean", widths=(16,))
-    return with_probe(config)
-
-
 def with_probe(config: ConfigDict) -> ConfigDict:
     """Its optimizer, too, is one that does not magnify rounding; and it is evaluated."""
     config.optimizer.groups.probe = component("sgd", parameters=("probe/.*",), learning_rate=0.1)
@@ -159,7 +141,6 @@ CONFIGS = {
     "gan": gan,
     "simclr": simclr,
     "moco": moco,
-    "swav": swav,
 }
 
 
