@@ -1,4 +1,4 @@
-"""Quick start of self-supervised learning: scikit-learn's 8x8 digits, SimCLR, half a minute on a CPU.
+"""Quick start of self-supervised learning: scikit-learn's 8x8 digits, half a minute on a CPU.
 
     dlresearch train --config=experiments/self_supervised/digits.py --workdir=runs/digits
 
