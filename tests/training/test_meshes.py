@@ -73,12 +73,6 @@ def convnet() -> ConfigDict:
     return config
 
 
-def toy(name: str, learning_rate: float) -> ConfigDict:
-    config = shortened(toy_config(name), learning_rate)
-    config.data.preprocess = ()  # the toys scale images themselves
-    return config
-
-
 def language_model() -> ConfigDict:
     """What it carries from step to step is split by rows."""
     config = language_model_config()
@@ -111,7 +105,8 @@ def gan() -> ConfigDict:
 
 
 def contrastive() -> ConfigDict:
-    config = toy("Contrastive", 0.1)
+    config = shortened(toy_config("Contrastive"), 0.1)
+    config.data.preprocess = ()  # the toys scale images themselves
     config.data.augmentations = (component("toy_tasks:TwoViews"),)
     return config
 

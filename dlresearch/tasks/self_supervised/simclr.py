@@ -8,7 +8,7 @@ from jaxtyping import Array, Key
 from dlresearch.config import Component
 from dlresearch.tasks.self_supervised.base import Learned, SelfSupervised
 from dlresearch.tasks.self_supervised.checks import check_temperature
-from dlresearch.tasks.self_supervised.contrastive import nt_xent
+from dlresearch.tasks.self_supervised.contrastive import LossAndAccuracy, nt_xent
 from dlresearch.tasks.self_supervised.networks import BACKBONE, Trees
 from dlresearch.tasks.supervised import PLAYER
 from dlresearch.tasks.task import Batch, MakeModel, Variables
@@ -50,7 +50,7 @@ class SimCLR(SelfSupervised):
     ) -> Learned:
         one, two, state = self.both(params, variables.state[PLAYER], batch, key, PROJECTOR)
         codes = one[PROJECTOR], two[PROJECTOR]
-        loss, accuracy = nt_xent(*codes, self.temperature)
+        loss, accuracy = self.contrast(codes, batch)
         return Learned(
             loss,
             one[BACKBONE],
@@ -58,3 +58,7 @@ class SimCLR(SelfSupervised):
             {"contrastive_accuracy": accuracy},
             codes,
         )
+
+    def contrast(self, codes: tuple[Array, Array], batch: Batch) -> LossAndAccuracy:
+        """The loss of the codes of both views, and how often it finds what it looks for."""
+        return nt_xent(*codes, self.temperature)

@@ -4,21 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array
 
-from dlresearch.config import Component
 from dlresearch.errors import UserError
-from dlresearch.tasks.self_supervised.base import Learned, SelfSupervised
-from dlresearch.tasks.self_supervised.checks import check_temperature
-from dlresearch.tasks.self_supervised.contrastive import supervised_contrastive
-from dlresearch.tasks.self_supervised.networks import BACKBONE, Trees
-from dlresearch.tasks.supervised import PLAYER, require
-from dlresearch.tasks.task import Batch, MakeModel, Variables
-
-PROJECTOR = "projector"
+from dlresearch.tasks.self_supervised.contrastive import LossAndAccuracy, supervised_contrastive
+from dlresearch.tasks.self_supervised.simclr import SimCLR
+from dlresearch.tasks.supervised import require
+from dlresearch.tasks.task import Batch, MakeModel
 
 
-class SupervisedContrastive(SelfSupervised):
+class SupervisedContrastive(SimCLR):
     """Khosla et al. 2020, arXiv:2004.11362: views of all images of a class belong together.
 
     With `config.accumulate` a view meets those of its microbatch alone.
@@ -41,27 +36,13 @@ class SupervisedContrastive(SelfSupervised):
         probe: bool = True,
         label: str = "label",
     ):
-        check_temperature(temperature=temperature)
-        made = make_model(Component("projector", widths=projector), "config.task.projector")
-        super().__init__(make_model, metadata, {PROJECTOR: made}, probe, label)
-        self.temperature = temperature
+        super().__init__(make_model, metadata, temperature, projector, probe, label)
 
-    def learn(
-        self, params: Trees, variables: Variables, batch: Batch, key: Key[Array, ""]
-    ) -> Learned:
+    def contrast(self, codes: tuple[Array, Array], batch: Batch) -> LossAndAccuracy:
         labels = require(batch, self.label, "config.task.label")
         if labels.ndim != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
             raise UserError(
                 f"config.task.label: {self.label!r} is {labels.dtype} {list(labels.shape)};"
                 " classes are one integer for each image"
             )
-        one, two, state = self.both(params, variables.state[PLAYER], batch, key, PROJECTOR)
-        codes = one[PROJECTOR], two[PROJECTOR]
-        loss, accuracy = supervised_contrastive(*codes, labels, self.temperature)
-        return Learned(
-            loss,
-            one[BACKBONE],
-            {**variables.state, PLAYER: state},
-            {"contrastive_accuracy": accuracy},
-            codes,
-        )
+        return supervised_contrastive(*codes, labels, self.temperature)
