@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from damage import data_files, flip_bits
 from small_runs import classification_config, final_state, run
 
 from dlresearch.errors import UserError
@@ -29,21 +30,15 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 16
-    path.write_bytes(content)
-
-
 def of_the_arrays(step: Path) -> Path:
-    return max(files(step / "state"), key=lambda path: path.stat().st_size)
+    return max(data_files(step), key=lambda path: path.stat().st_size)
 
 
 def of_the_description(step: Path) -> Path:
     return max(files(step / "description"), key=lambda path: path.stat().st_size)
 
 
-@pytest.mark.parametrize("damage", [truncate, Path.unlink, flip_a_bit])
+@pytest.mark.parametrize("damage", [truncate, Path.unlink, flip_bits])
 @pytest.mark.parametrize("choose", [of_the_arrays, of_the_description])
 def test_damaged_newest_checkpoint_is_reported_and_the_one_before_is_used(
     finished, tmp_path, capsys, damage, choose

@@ -8,6 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from damage import data_files, flip_bits
 from safetensors.numpy import save_file
 from small_runs import (
     assert_complete,
@@ -319,10 +320,8 @@ def test_what_is_missing_is_an_error_unless_it_is_allowed(before):
 def test_a_damaged_checkpoint_is_never_started_from(before, tmp_path):
     shutil.copytree(before[0], tmp_path / "run")
     # Which of them holds what is not said, and differs from run to run.
-    for path in (tmp_path / "run/checkpoints/24/state").glob("*/d/*"):
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 16
-        path.write_bytes(content)
+    for path in data_files(tmp_path / "run/checkpoints/24"):
+        flip_bits(path)
     config = starting_config(tmp_path / "run", average=False)
     with pytest.raises(UserError, match=r"checkpoints/24 is damaged .*start_from\.checkpoint"):
         first_variables(config)
