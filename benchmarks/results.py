@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from results_search import against_a_grid, networks
 from results_self_supervised import tables
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,8 @@ REFERENCES = {
 }
 GENERATED = "gan"
 """The track whose runs have a table each."""
+SEARCHED = "search"
+"""The track of networks that a search found, which have a table of their own."""
 UNLABELLED = "self_supervised"
 """The track whose experiments have a table each."""
 _PERCENT = ("accuracy", "balanced_accuracy", "frame_accuracy", "exact")
@@ -77,6 +80,8 @@ def page() -> str:
         *_experiments(),
         *_generated(),
         *tables([folder for folder in _folders() if folder.parent.name == UNLABELLED], BUSY),
+        *networks([folder for folder in _folders() if folder.parent.name == SEARCHED]),
+        *against_a_grid(_read("hyperparameter-search.json")),
         *_curves(),
         *_overhead(),
         *_survival(),
@@ -87,6 +92,7 @@ def page() -> str:
         *_gan(),
         *_views(),
         *_search(),
+        *_vectorised(),
         *_gpu(),
     ]
     return "\n".join(lines) + "\n"
@@ -106,7 +112,7 @@ def _experiments() -> Iterator[str]:
     yield "| experiment | test | seeds | steps | seconds a run | device | reference |"
     yield "|---|---|---|---|---|---|---|"
     for folder in _folders():
-        if folder.parent.name in (GENERATED, UNLABELLED):
+        if folder.parent.name in (GENERATED, SEARCHED, UNLABELLED):
             continue
         runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
         steps, devices = ({str(run[key]) for run in runs} for key in ("step", "device"))
@@ -445,6 +451,48 @@ def _gan() -> Iterator[str]:
             cell = "" if ratio is None else f"{ratio:.2f}"
             yield f"| {first} | {name} | {statistics.median(values):.1f} | {cell} |"
             first = " | | "
+    yield ""
+    if figures["note"]:
+        yield f"{figures['note']}."
+        yield ""
+
+
+def _vectorised() -> Iterator[str]:
+    yield "## Many runs in one process"
+    yield ""
+    figures = _read("vectorised.json")
+    if figures is None:
+        yield "Not measured yet: `python benchmarks/vectorised.py`."
+        yield ""
+        return
+    yield (
+        f"Seconds for {figures['seeds']} seeds of `experiments/cnn/digits.py`, with its"
+        " convolutional network and with a dense one: whole commands, with an empty cache of"
+        " compiled programs and with a full one; in brackets, how often as long as vectorised"
+        f" ({figures['device']}; `benchmarks/vectorised.py`)."
+    )
+    yield ""
+    yield "| network | cache | vectorised | one process a run | two of them at a time |"
+    yield "|---|---|---|---|---|"
+    ways = "vectorised", "one_after_another", "two_at_a_time"
+    for network, of in figures["networks"].items():
+        for cache in ("empty_cache", "full_cache"):
+            seconds = [of["seconds"][way][cache] for way in ways]
+            others = [f"{each:.0f} ({each / seconds[0]:.1f})" for each in seconds[1:]]
+            cells = [network, cache.removesuffix("_cache"), f"{seconds[0]:.0f}", *others]
+            yield f"| {' | '.join(cells)} |"
+    yield ""
+    for network, of in figures["networks"].items():
+        steps, found = of["step_milliseconds"], of["accuracy"]
+        grouped = ""
+        if "together_grouped" in steps:
+            grouped = f", {steps['together_grouped']:.2f} with grouped convolutions"
+        mean = {way: f"{100 * found[way][0]:.2f} ± {100 * found[way][1]:.2f}" for way in ways[:2]}
+        yield (
+            f"- {network}: a step takes {steps['alone']:.2f} ms alone, and {steps['together']:.2f}"
+            f" ms a run in all of them together{grouped}; test accuracy {mean[ways[0]]} %"
+            f" vectorised, {mean[ways[1]]} % in processes of their own."
+        )
     yield ""
     if figures["note"]:
         yield f"{figures['note']}."

@@ -9,6 +9,12 @@ class UserError(Exception):
     """A mistake in what the user gave us; its message is one line that says what to change."""
 
 
+class Refused(UserError):
+    """Settings that are right one by one, and that an experiment does not take together, such as a
+    network over its budget. A search draws others.
+    """
+
+
 class Failure(Exception):
     """What neither the user's settings nor this code is to blame for, such as a full disk; one line
     and exit status 1.

@@ -17,6 +17,7 @@ from dlresearch.config.plain import (
     differences,
     to_dict,
 )
+from dlresearch.config.points import Point, read_points
 from dlresearch.config.schema import (
     Average,
     Checkpoint,
@@ -49,6 +50,7 @@ __all__ = [
     "Mesh",
     "Optimizer",
     "ParameterGroup",
+    "Point",
     "Section",
     "StartFrom",
     "Update",
@@ -66,6 +68,7 @@ __all__ = [
     "option",
     "options_of",
     "parameters_of",
+    "read_points",
     "setting_called",
     "split_overrides",
     "target_of",

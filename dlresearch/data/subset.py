@@ -1,4 +1,4 @@
-"""A part of another source: few labels."""
+"""A part of another source: few labels, or a validation set and what is left to train on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,10 +22,11 @@ class Subset:
       share: of the examples of each class.
       shots: examples of each class.
       seed: which ones; not that of the run, so that several runs may learn from the same.
+      rest: the examples that the same arguments leave, instead: a validation set.
 
     Raises:
       UserError: neither or both of share and shots, one that cannot be, or classes that have fewer
-        examples than shots.
+        examples than shots; a rest of nothing.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Subset:
         share: float | None = None,
         shots: int | None = None,
         seed: int = 0,
+        rest: bool = False,
     ):
         if (share is None) == (shots is None):
             raise UserError("give either share or shots")
@@ -52,7 +54,10 @@ class Subset:
             if count > len(members):
                 raise UserError(f"shots={shots}: class {each} has {len(members)} examples")
             rows.append(rng.permutation(members)[:count])
-        self._rows = np.sort(np.concatenate(rows))
+        taken = np.concatenate(rows)
+        self._rows = np.setdiff1d(np.arange(len(labels)), taken) if rest else np.sort(taken)
+        if not len(self._rows):
+            raise UserError("rest: nothing is left; take a smaller share or fewer shots")
         self._labels = labels[self._rows]
         self.metadata: dict[str, Any] = dict(getattr(self._source, "metadata", {}))
         if classes := self.metadata.get("num_classes"):

@@ -1,12 +1,17 @@
 """One dispatch to the device: a step, or several of them."""
 
+import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 from jax.stages import Wrapped
 from jaxtyping import Array, PyTree
 
+from dlresearch import preemption
+from dlresearch.models import jaxpr_flops
+from dlresearch.training.console import say
 from dlresearch.training.state import TrainState
 
 Pick: TypeAlias = Callable[[dict[str, Array], Any], dict[str, Array]]
@@ -43,3 +48,48 @@ def make_call(
         return state, state.recorded
 
     return one if steps == 1 else several
+
+
+class Kind(NamedTuple):
+    """What the program of a call depends on.
+
+    Attributes:
+      stage: the step at which its stage begins.
+      width: of the sequences in its batches.
+      due: the players whose regularisers it applies.
+    """
+
+    steps: int
+    stage: int
+    width: int | None
+    due: tuple[str, ...] | None
+
+    def in_words(self) -> str:
+        """For the console."""
+        what = "a step" if self.steps == 1 else f"{self.steps} steps in one call"
+        if self.width is not None:
+            what += f" for {self.width} tokens"
+        if self.due:
+            what += f" with the regulariser of the {' and the '.join(self.due)}"
+        return what
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled call, its FLOPs, and the seconds that making it took."""
+
+    call: Callable[..., Any]
+    flops: float
+    seconds: float
+
+
+def compiled(call: Wrapped, what: str, *arguments: Any) -> Program:
+    """The call for arguments like these; a signal ends the wait for it."""
+    began = time.perf_counter()
+    say(f"compiling {what} ...")
+    traced = call.trace(*arguments)
+    flops = jaxpr_flops(traced.jaxpr)
+    program = preemption.interruptible(traced.lower().compile)
+    seconds = time.perf_counter() - began
+    say(f"compiled in {seconds:.1f} s")
+    return Program(program, flops, seconds)

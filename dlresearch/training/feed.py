@@ -23,6 +23,7 @@ class Feed:
       check: raises `UserError` for examples the task cannot learn from.
       visits: batches have the keys `EXAMPLE` and `EPOCH` as well: which examples, and how often
         each was seen before.
+      resident: the set where another feed has put it, to be shared.
 
     Attributes:
       resident: the whole set on every device; empty where it is streamed.
@@ -41,8 +42,9 @@ class Feed:
         prefetch: int,
         check: Check,
         visits: bool = False,
+        resident: dict[str, Array] | None = None,
     ):
-        self.resident: dict[str, Array] = {}
+        self.resident = {} if resident is None else resident
         self.waiting = 0.0
         self._source, self._transforms, self._order, self._mesh = source, transforms, order, mesh
         self._workers, self._prefetch, self._check = workers, prefetch, check
@@ -50,7 +52,7 @@ class Feed:
         self._rows = process_rows(mesh, order.examples_per_step)
         self._batches: Iterator[Any] | None = None
         self._stop: Callable[[], None] = lambda: None
-        if placement == "resident":
+        if placement == "resident" and not self.resident:
             examples = load_all(source, transforms)
             check(examples)
             self.resident = put_replicated(mesh, examples)

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +13,14 @@ import jax.numpy as jnp
 from dlresearch import preemption
 from dlresearch.config import to_dict
 from dlresearch.errors import UserError, one_line
-from dlresearch.models import jaxpr_flops
 from dlresearch.parallel import at_failure
-from dlresearch.tasks import Hopeless
 from dlresearch.training.artifacts import newest_abouts, write_files
-from dlresearch.training.call import jit_call
+from dlresearch.training.call import Kind, compiled, jit_call
 from dlresearch.training.checkpoints import Checkpoints, Restored
 from dlresearch.training.console import Progress, say
 from dlresearch.training.evaluations import best_score
-from dlresearch.training.every import Every
 from dlresearch.training.feed import Feed
+from dlresearch.training.means import Diverged, training_means
 from dlresearch.training.metadata import check_vocabularies, keep_metadata
 from dlresearch.training.records import Records
 from dlresearch.training.report import write_report
@@ -30,6 +28,7 @@ from dlresearch.training.result import Result, content
 from dlresearch.training.setup import Setup
 from dlresearch.training.stages import Stage, stage_at
 from dlresearch.training.state import Recorded, TrainState
+from dlresearch.training.timetable import Timetable
 from dlresearch.training.workdir import (
     Workdir,
     check_same_config,
@@ -40,10 +39,6 @@ from dlresearch.training.workdir import (
 # Calls that may be on their way at once. Enough to hide the host behind the device, few enough that
 # a signal does not wait long for the state.
 CALLS_AHEAD = 4
-
-
-class Diverged(Exception):
-    """Losses or gradients that were not finite; the message names the steps."""
 
 
 def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False) -> Result:
@@ -79,15 +74,6 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
     return run.finish(status)
 
 
-class _Kind(NamedTuple):
-    """What the program of a call depends on."""
-
-    steps: int
-    stage: int
-    width: int | None
-    due: tuple[str, ...] | None
-
-
 class _Run:
     """One execution: its state, and the files it writes.
 
@@ -116,8 +102,8 @@ class _Run:
             resume_step=-1 if restored is None else restored.step,
             write=jax.process_index() == 0,
         )
-        self.steps_per_call = setup.steps_per_call
-        self.calls: dict[_Kind, Callable[..., Any]] = {}
+        self.timetable = Timetable(setup)
+        self.calls: dict[Kind, Callable[..., Any]] = {}
         self.progress = Progress(self.schedule.total, setup.examples_per_step)
         # (step, what was recorded up to it): fetched when the next one is due, not before.
         self.pending: tuple[int, Recorded] | None = None
@@ -142,10 +128,10 @@ class _Run:
         self.progress.restart(self.step)
         while self.feed is not None and self.step < total:
             preemption.check()
-            steps = self._steps_of_next_call()
+            steps = self.timetable.steps_of_next_call(self.step)
             taken = self.feed.take(steps)
             stage = stage_at(self.setup.stages, self.step)
-            kind = _Kind(
+            kind = Kind(
                 steps,
                 stage.start,
                 self.setup.order.width(self.step),
@@ -158,21 +144,12 @@ class _Run:
             ahead.append(recorded.finite_steps)
             if len(ahead) > CALLS_AHEAD:
                 ahead.popleft().block_until_ready()
-            if self._anything_due():
+            if self.timetable.anything(self.step):
                 self._events(recorded)
         self._flush()
         return "completed"
 
     # --- what happens between steps -------------------------------------------------------------
-
-    def _anything_due(self) -> bool:
-        step, total = self.step, self.schedule.total
-        return (
-            step == total
-            or step % self.schedule.log == 0
-            or self.schedule.checkpoint.due(step)
-            or any(evaluation.due(step, total) for evaluation in self.setup.evaluations.values())
-        )
 
     def _events(self, recorded: Recorded) -> None:
         """Record, evaluate, save, in this order: a checkpoint means that all up to it is recorded.
@@ -180,15 +157,14 @@ class _Run:
         After a restart the restored step comes through here again. What is due and was not recorded
         before the run was stopped is done now.
         """
-        step, total = self.step, self.schedule.total
+        step = self.step
         if step not in self.records.history:
-            due = [e for e in self.setup.evaluations.values() if e.due(step, total)]
-            log = step > 0 and (step % self.schedule.log == 0 or step == total)
+            due, log = self.timetable.evaluations(step), self.timetable.logs(step)
             if due:
                 self._flush()
                 self.doing = "evaluation"
                 began = time.perf_counter()
-                metrics = self._means(step, recorded) if log else {}
+                metrics = training_means(self.setup, step, recorded) if log else {}
                 variables = self.setup.evaluation_variables(self.state.variables)
                 for evaluation in due:
                     outcome = evaluation.run(self.setup.predict, variables)
@@ -200,14 +176,14 @@ class _Run:
             elif log:
                 self._flush()
                 self.pending = (step, recorded)
-        if step > 0 and (self.schedule.checkpoint.due(step) or step == total):
+        if self.timetable.saves(step):
             self.save()
 
     def _flush(self) -> None:
         """Write the means that were due at an earlier step."""
         if self.pending is not None:
             (step, recorded), self.pending = self.pending, None
-            self._write(step, self._means(step, recorded), pause=0.0)
+            self._write(step, training_means(self.setup, step, recorded), pause=0.0)
 
     def _write(self, step: int, metrics: Mapping[str, float], pause: float) -> None:
         self.checkpoints.check()
@@ -223,33 +199,6 @@ class _Run:
         if jax.process_index() == 0:
             write_files(self.workdir.artifacts, step, files)
             self.records.show_images(step, files)
-
-    def _means(self, step: int, recorded: Recorded) -> dict[str, float]:
-        """Training metrics since the last record.
-
-        Raises:
-          Diverged: steps among them were not finite, and the config does not say to skip such; or
-            the task sees no sense in going on.
-        """
-        count = int(recorded.nonfinite_steps)
-        metrics = recorded.means()
-        means = {f"train/{name}": value for name, value in metrics.items()}
-        if count:
-            first, last = int(recorded.first_nonfinite), int(recorded.last_nonfinite)
-            steps = f"step {first + 1}" if first == last else f"steps {first + 1} to {last + 1}"
-            what = f"loss or gradients of {count} updates were not finite ({steps})"
-            if self.setup.experiment.nonfinite == "stop":
-                raise Diverged(f"{what}; they were not applied")
-            if not means:
-                raise Diverged(f"{what}; none between two records could be applied")
-            say(f"{what}; skipped")
-            means["train/nonfinite_steps"] = float(count)
-        try:
-            for line in self.setup.task.health(metrics, step / self.schedule.total):
-                say(line)
-        except Hopeless as reason:
-            raise Diverged(str(reason)) from None
-        return means
 
     def save(self) -> None:
         """Save the state of this step, once all before it is recorded."""
@@ -284,41 +233,16 @@ class _Run:
                 self.workdir.artifacts.mkdir(exist_ok=True)
                 (self.workdir.artifacts / "loaded.txt").write_text(loading.report())
 
-    def _steps_of_next_call(self) -> int:
-        """As many as fit before something is due, on a grid that a restart meets again."""
-        several = self.steps_per_call
-        if several == 1 or self.step % several:
-            return 1
-        repeating = [self.schedule.checkpoint, Every(self.schedule.log)]
-        repeating += [evaluation.every for evaluation in self.setup.evaluations.values()]
-        changes = [stage.start for stage in self.setup.stages if stage.start > self.step]
-        next_due = min([every.next(self.step) for every in repeating] + changes)
-        if self.step + several > min(next_due, self.schedule.total):
-            return 1
-        width = self.setup.order.width
-        alike = {width(step) for step in range(self.step, self.step + several)}
-        return several if len(alike) == 1 else 1
-
-    def _compile(self, kind: _Kind, stage: Stage, feed: Feed, taken: Any) -> Callable[..., Any]:
-        began = time.perf_counter()
-        self.doing, steps = "compilation", kind.steps
-        what = "a step" if steps == 1 else f"{steps} steps in one call"
-        if kind.width is not None:
-            what += f" for {kind.width} tokens"
-        if kind.due:
-            what += f" with the regulariser of the {' and the '.join(kind.due)}"
-        say(f"compiling {what} ...")
+    def _compile(self, kind: Kind, stage: Stage, feed: Feed, taken: Any) -> Callable[..., Any]:
+        self.doing = "compilation"
         pick = partial(feed.pick, width=kind.width)
         step = partial(stage.step, due=kind.due)
-        call = jit_call(step, pick, steps, self.setup.abstract_state)
-        traced = call.trace(self.state, feed.resident, taken)
-        self.progress.flops_per_step = jaxpr_flops(traced.jaxpr) / steps
-        compiled = preemption.interruptible(traced.lower().compile)
-        self.calls[kind] = compiled
-        seconds = time.perf_counter() - began
-        say(f"compiled in {seconds:.1f} s")
-        self.progress.pause(seconds)
-        return compiled
+        call = jit_call(step, pick, kind.steps, self.setup.abstract_state)
+        program = compiled(call, kind.in_words(), self.state, feed.resident, taken)
+        self.calls[kind] = program.call
+        self.progress.flops_per_step = program.flops / kind.steps
+        self.progress.pause(program.seconds)
+        return program.call
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.begin

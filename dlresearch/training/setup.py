@@ -1,6 +1,7 @@
 """From a validated config to the objects of a run; shared by every verb."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property, partial
 from typing import Any
@@ -17,6 +18,7 @@ from dlresearch.data import (
     EXAMPLE,
     BucketedOrder,
     Oversampling,
+    TrainingOrder,
     apply_all,
     evaluation_batches,
     labels_of,
@@ -72,7 +74,7 @@ class Setup:
             "dtypes": {name: str(value.dtype) for name, value in self._example.items()},
             "batch_size": experiment.batch_size,
         }
-        oversampling = self._oversampling()
+        self._oversampled = self._oversampling()
         known = {name: self.metadata[name] for name in ("num_classes",) if name in self.metadata}
         self.augmentations = build_all(
             data.augmentations, "augmentation", "config.data.augmentations", **known
@@ -97,9 +99,7 @@ class Setup:
             experiment.batch_size // experiment.accumulate,
             "config.batch_size / config.accumulate",
         )
-        self.order = make_order(
-            experiment, self.source, self.metadata, self.examples_per_step, oversampling
-        )
+        self.order = self._order_of(experiment.seed)
         self.schedule = Schedule.of(experiment, self.order.steps_per_epoch, self.examples_per_step)
         self._sizes = Sizes.of(data.resolution, self.schedule.to_steps)
         self.averages = {**self.task.averages, **self._evaluation_average()}
@@ -128,19 +128,25 @@ class Setup:
 
     # --- what the verbs use ---------------------------------------------------------------------
 
-    def make_feed(self) -> Feed:
-        """The training examples."""
+    def make_feed(self, seed: int | None = None, resident: dict[str, Array] | None = None) -> Feed:
+        """The training examples.
+
+        Args:
+          seed: another one than the config's, for their order.
+          resident: those of another feed of this setup, to be shared.
+        """
         data = self.experiment.data
         return Feed(
             self.source,
             self.transforms,
-            self.order,
+            self.order if seed is None else self._order_of(seed),
             self.mesh,
             placement=data.placement,
             workers=data.workers,
             prefetch=data.prefetch,
             check=self._check_examples,
             visits=self._visits,
+            resident=resident,
         )
 
     @cached_property
@@ -186,7 +192,7 @@ class Setup:
     @cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state; costs no memory."""
-        shapes = jax.eval_shape(self._first_state, np.uint32(0), self.batch_shapes, {})
+        shapes = jax.eval_shape(self.first_state, np.uint32(0), self.batch_shapes, {})
         return self._layout.placed(shapes)
 
     def predict(self, variables: Variables, batch: Mapping[str, Array]) -> Any:
@@ -267,6 +273,15 @@ class Setup:
         counts = oversampling.class_counts(self.metadata.get("num_classes"))
         self.metadata = {**self.metadata, "class_counts": counts}
         return oversampling
+
+    def _order_of(self, seed: int) -> TrainingOrder:
+        return make_order(
+            replace(self.experiment, seed=seed),
+            self.source,
+            self.metadata,
+            self.examples_per_step,
+            self._oversampled,
+        )
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -356,7 +371,7 @@ class Setup:
         def start(
             seed: Array, resident: dict[str, Array], taken: Any, loaded: Mapping[str, Array]
         ) -> TrainState:
-            return self._first_state(seed, pick(resident, taken), loaded)
+            return self.first_state(seed, pick(resident, taken), loaded)
 
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
         return jax.jit(start, out_shardings=shardings)
@@ -370,7 +385,8 @@ class Setup:
         rows = part_of(seen, draws_of(self.task) * self.experiment.accumulate, 0)
         return initial_variables(self.task, self.averages, key, rows, loaded)
 
-    def _first_state(
+    def first_state(
         self, seed: Array, batch: dict[str, Array], loaded: Mapping[str, Array]
     ) -> TrainState:
+        """What `initial_state` computes on the device, from the first batch and what is loaded."""
         return self._initial(seed, self._first_variables(seed, batch, loaded), batch)

@@ -38,6 +38,16 @@ def test_examples_are_those_of_the_source_and_none_twice(whole):
     np.testing.assert_array_equal(part[7]["image"], found[7])
 
 
+def test_the_rest_are_the_examples_that_are_left(whole):
+    images = load_all(whole, ())["image"].reshape(len(whole), -1)
+    parts = [Subset(DIGITS, share=0.75, rest=rest) for rest in (False, True)]
+    found = [load_all(part, ())["image"].reshape(len(part), -1) for part in parts]
+    assert len(parts[0]) + len(parts[1]) == len(whole) and len(parts[1]) > 300
+    together = np.concatenate(found)
+    np.testing.assert_array_equal(together[np.lexsort(together.T)], images[np.lexsort(images.T)])
+    assert parts[1].metadata["class_counts"] == tuple(np.bincount(parts[1].labels()))
+
+
 def test_another_seed_chooses_others_and_the_same_one_the_same():
     drawn = (load_all(Subset(DIGITS, shots=5, seed=seed), ())["image"] for seed in (0, 0, 1))
     first, again, other = drawn
@@ -55,6 +65,7 @@ def test_another_seed_chooses_others_and_the_same_one_the_same():
         ({"shots": 0}, "shots=0: must be at least 1"),
         ({"shots": 1000}, "shots=1000: class 0 has"),
         ({"shots": 1, "seed": -1}, "seed=-1: is negative"),
+        ({"share": 1.0, "rest": True}, "rest: nothing is left"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, message):

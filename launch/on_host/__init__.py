@@ -1,0 +1,1 @@
+"""What runs beside the training process, wherever that is; standard library only."""

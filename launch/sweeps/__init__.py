@@ -1,0 +1,1 @@
+"""Many runs of one experiment: which, in which order, and what came of them."""

@@ -1,0 +1,94 @@
+"""The commands of docs/launch.md and its pages, as they stand there."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from launches import call
+from pages import ROOT, TWO_STEPS, write_files
+
+PAGES = [
+    "README.md",
+    "docs/launch.md",
+    *sorted(f"docs/launch/{path.name}" for path in (ROOT / "docs/launch").iterdir()),
+]
+
+
+def launches(page: str) -> list[list[str]]:
+    """The lines of `sh` blocks that call `python -m launch`, without what is in brackets."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line) for line in lines if line.startswith("python -m launch ")]
+    return [line[3:] for line in words]
+
+
+STARTS = [(page, line) for page in PAGES for line in launches(page) if line[0] in ("run", "sweep")]
+
+
+@pytest.mark.parametrize(("page", "words"), STARTS, ids=lambda each: " ".join(each)[:60])
+def test_what_starts_runs_can_be_planned(page, words, tmp_path):
+    """Profiles that a page tells the reader to write are written as it has them."""
+    home = write_profiles(page, tmp_path)
+    folder = ROOT
+    if page == "README.md":
+        folder = tmp_path / "lab"
+        write_files(page, folder)
+        subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    more = [] if "--dry_run" in words else ["--dry_run"]
+    at = words.index("--") if "--" in words else len(words)
+    planned = call(*words[:at], *more, *words[at:], cwd=folder, HOME=str(home))
+    assert planned.status == 0, (words, planned)
+
+
+def write_profiles(page: str, home: Path) -> Path:
+    """The TOML blocks of a page whose first line names a file in the home folder."""
+    blocks = re.findall(r"^```toml\n# ~/(\S+)\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+    for name, content in blocks:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(content)
+    return home
+
+
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_every_verb_and_flag_of_a_page_is_there(page):
+    from launch.backends.catalog import all_options
+    from launch.cli import VERBS
+
+    for words in launches(page):
+        assert words[0] in VERBS
+    text = (ROOT / page).read_text()
+    shown = call("sweep", "--help", cwd=ROOT).out
+    for name in re.findall(r"`--(\w+)[=`]", text):
+        assert name in all_options() or f"--{name}" in shown or name in LATER, name
+
+
+LATER = ("detach", "follow", "json", "lines", "now", "process", "attempt")
+
+
+@pytest.mark.slow
+def test_the_first_page_from_its_first_line(tmp_path):
+    """Run as they stand, in folders of their own."""
+    for words in launches("docs/launch.md"):
+        if "--dry_run" in words or "--backend=slurm" in words:
+            continue
+        words = [word.replace("runs/", f"{tmp_path}/runs/") for word in words]
+        more = [TWO_STEPS] if words[0] == "run" and "--" not in words else []
+        answer = call(*words, *more, cwd=ROOT)
+        assert answer.status == 0, (words, answer)
+
+
+@pytest.mark.slow
+def test_several_processes_one_detached_and_one_cancelled(tmp_path):
+    """Those of docs/launch/local.md."""
+    for words in launches("docs/launch/local.md"):
+        if words[0] == "sweep":
+            continue
+        words = [word.replace("runs/", f"{tmp_path}/runs/") for word in words]
+        more = [TWO_STEPS] if words[0] == "run" else []
+        answer = call(*words, *more, cwd=ROOT)
+        if words[0] == "restart":
+            answer.assert_mistake("has completed")
+        else:
+            assert answer.status == 0, (words, answer)

@@ -1,0 +1,130 @@
+"""Sweeps on this machine: what is there is kept, what is missing is run."""
+
+import csv
+import json
+import signal
+
+import pytest
+from launches import await_that, call, make_repository, start, status
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    return make_repository(tmp_path_factory.mktemp("sweeps") / "lab")
+
+
+def words(folder, *more: str) -> tuple[str, ...]:
+    return (
+        "sweep",
+        "--config=digits.py",
+        f"--workdir={folder}",
+        "--objective=test/accuracy",
+        *more,
+    )
+
+
+def results(folder) -> list[dict]:
+    with (folder / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_launcher_was_killed_runs_the_missing_ones_only(repository, tmp_path):
+    grid = "--sweep=optimizer.learning_rate=log(1e-4, 1e-1, 4); seed=range(6)"
+    sweep = words(tmp_path / "sweep", grid, "--max_parallel=3")
+    process = start(*sweep, cwd=repository)
+    runs = tmp_path / "sweep/runs"
+    await_that(lambda: len(list(runs.glob("*/result.json"))) >= 10, seconds=240)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = {path: path.stat().st_mtime_ns for path in runs.glob("*/result.json")}
+    assert 10 <= len(done) < 24
+    again = call(*sweep, cwd=repository, seconds=300)
+    assert again.status == 0, again
+    for path, time in done.items():
+        assert path.stat().st_mtime_ns == time
+    found = status(tmp_path / "sweep", cwd=repository)
+    assert [each["state"] for each in found] == ["completed"] * 24
+    assert all(each["attempt"] == 1 for each in found)  # also those that went on meanwhile
+    rows = results(tmp_path / "sweep")
+    assert {(row["optimizer.learning_rate"], row["seed"]) for row in rows} == {
+        (rate, str(seed)) for rate in ("0.0001", "0.001", "0.01", "0.1") for seed in range(6)
+    }
+    table = (tmp_path / "sweep/results.md").read_text()
+    assert "24 of 24 done" in table and "Best by `test/accuracy`" in table
+    assert "24 runs, 0 to start" in call(*sweep, cwd=repository).out
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_told_retried_when_asked_and_new_points_are_added(repository, tmp_path):
+    """One of the runs reads a folder that is not there, until it is."""
+    folder = tmp_path / "sweep"
+    sweep = words(folder, f"--config.start_from.path={tmp_path}/before", "--sweep=seed=0,1")
+    before = call("run", "--config=digits.py", f"--workdir={tmp_path}/first", cwd=repository)
+    assert before.status == 0, before
+    failed = call(*sweep, cwd=repository)
+    assert failed.status == 1 and "failed" in failed.out, failed
+    assert "2 runs, 0 to start" in call(*sweep, cwd=repository).out
+    (tmp_path / "first").rename(tmp_path / "before")
+    retried = call(*sweep, "--retry", cwd=repository)
+    assert retried.status == 0, retried
+    more = call(*sweep[:-1], "--sweep=seed=0,1,2", cwd=repository)
+    assert "3 runs, 1 to start" in more.out and more.status == 0, more
+    other = call(*sweep[:-1], "--sweep=seed=1,2", cwd=repository)
+    other.assert_mistake("holds a sweep with run 0000-", "keep its settings")
+    call(*sweep, "--config.batch_size=16", cwd=repository).assert_mistake("of another command")
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_where_its_launcher_was_killed(repository, tmp_path):
+    folder = tmp_path / "sweep"
+    search = words(folder, "--sweep=optimizer.learning_rate=loguniform(1e-4, 1e-1)",
+                   "--search=bayesian", "--trials=6", "--direction=maximize",
+                   "--max_parallel=2")  # fmt: skip
+    process = start(*search, cwd=repository)
+    await_that(lambda: len(list(folder.glob("runs/*/result.json"))) >= 2, seconds=120)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    names = {path.name for path in folder.glob("runs/*")}
+    again = call(*search, cwd=repository, seconds=240)
+    assert again.status == 0, again
+    found = {path.name for path in folder.glob("runs/*")}
+    assert len(found) == 6 and names < found
+    rows = results(folder)
+    assert [row["state"] for row in rows] == ["completed"] * 6
+    drawn = [float(row["optimizer.learning_rate"]) for row in rows]
+    assert len(set(drawn)) == 6 and all(1e-4 <= each <= 1e-1 for each in drawn)
+    call(*search, "--trials=8", cwd=repository)
+    assert len(results(folder)) == 8
+
+
+@pytest.mark.slow
+def test_a_vectorised_sweep_has_the_folders_and_the_table_of_any_other(repository, tmp_path):
+    folder = tmp_path / "sweep"
+    sweep = words(folder, "--sweep=optimizer.learning_rate=1e-3,1e-2; seed=0,1", "--vectorised")
+    answer = call(*sweep, cwd=repository)
+    assert answer.status == 0, answer
+    rows = results(folder)
+    assert [row["state"] for row in rows] == ["completed"] * 4
+    single = call("run", "--config=digits.py", f"--workdir={tmp_path}/run", "--config.seed=1",
+                  "--config.optimizer.learning_rate=1e-2", cwd=repository)  # fmt: skip
+    assert single.status == 0, single
+    alone = json.loads((tmp_path / "run/result.json").read_text())["metrics"]["test/loss"]
+    assert float(rows[3]["test/loss"]) == pytest.approx(alone, rel=1e-4)
+    assert "4 runs, 0 to start" in call(*sweep, cwd=repository).out
+
+
+def test_a_cancelled_sweep_starts_no_further_runs(repository, tmp_path):
+    folder = tmp_path / "sweep"
+    process = start(*words(folder, "--sweep=seed=range(50)"), cwd=repository)
+    await_that(lambda: any(folder.glob("runs/*/launch/attempts/1/process-0.json")))
+    assert call("cancel", str(folder), cwd=repository).status == 0
+    out, err = process.communicate(timeout=60)
+    assert "is cancelled; no further runs" in out, (out, err)
+    assert len(list(folder.glob("runs/*"))) <= 2
+
+
+def test_a_dry_run_lists_every_run_and_writes_nothing(repository, tmp_path):
+    planned = call(*words(tmp_path / "sweep", "--sweep=seed=range(3)"), "--dry_run", cwd=repository)
+    assert planned.out.count("$ ") == 3 and planned.out.count("--config.seed=") >= 3
+    assert not (tmp_path / "sweep").exists()
