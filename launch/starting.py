@@ -3,7 +3,7 @@
 import sys
 import threading
 
-from launch.backends import Backend
+from launch.backends import Backend, Supervisor
 from launch.console import say
 from launch.job import Job
 from launch.outputs import follow
@@ -14,7 +14,7 @@ from launch.run_folder import RunFolder
 def start(backend: Backend, job: Job, tools: Tools, *, detach: bool) -> int:
     """Start a run whose launch.json is written; returns the status to exit with."""
     folder = RunFolder(job.folder)
-    if not backend.supervised or detach:
+    if detach or not isinstance(backend, Supervisor):
         backend.submit(job, tools)
         told = folder.submissions()[-1]["id"]
         say(f"{backend.name} has it as {told}; `python -m launch status {job.folder}` says more")

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from dlresearch.data import Vocabulary
 from dlresearch.errors import UserError
 from dlresearch.models import Model, NextToken
+from dlresearch.parallel import split_rows
 from dlresearch.tasks.sampling import sample
 from dlresearch.tasks.supervised import PLAYER, require
 from dlresearch.tasks.task import Batch, MakeModel, Metrics, Player, Task, Variables
@@ -136,7 +137,9 @@ class LanguageModel(Task):
         if carried is not None:
             # By number, as a microbatch has the rows of some streams only.
             rows = jax.tree.map(lambda leaf: leaf[batch["stream"]], carried)
-            carry = _from_start(rows, batch["start"])
+            # Split like the batch: kept along the units, it would have the layers split along them
+            # as well, and their weights gathered in each step of the scan.
+            carry = jax.tree.map(split_rows, _from_start(rows, batch["start"]))
         tokens = require(batch, self.tokens, "config.task.tokens")
         (logits, carry, penalty), state = self._apply(
             params, variables.state[PLAYER], tokens[:, :-1], carry, train=True, key=key

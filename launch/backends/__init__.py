@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from launch.job import Job
 from launch.options import Option
@@ -40,14 +40,12 @@ class Backend(Protocol):
 
     Attributes:
       options: its own; those of another backend are a mistake.
-      supervised: somebody must stay while a run goes on: `supervise`.
       arrays: it keeps the runs of a sweep going by itself, so many at once, as one job.
       defaults: of options that all backends have, where they differ here.
     """
 
     name: str
     options: tuple[Option, ...]
-    supervised: bool
     arrays: bool
     defaults: Mapping[str, Any]
 
@@ -86,6 +84,11 @@ class Backend(Protocol):
     def doctor(self, options: Mapping[str, Any], tools: Tools) -> Iterator[Finding]:
         """What would keep a run from starting."""
         ...
+
+
+@runtime_checkable
+class Supervisor(Protocol):
+    """A backend that needs somebody to stay while a run goes on."""
 
     def supervise(self, job: Job, tools: Tools, say: Callable[[str], None]) -> int:
         """Stay with a run until it ends, start it again where that is due; returns its status."""

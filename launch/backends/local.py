@@ -41,7 +41,6 @@ class Local:
         Option("gpus", int, None, "GPUs that a run gets for itself, shared evenly by its processes;"
                " it waits until so many are free. Without it, a run sees all of them.", lower=1),
     )  # fmt: skip
-    supervised = True
     arrays = False
     defaults: Mapping[str, Any] = {"python": sys.executable}
 

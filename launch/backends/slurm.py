@@ -33,7 +33,6 @@ class Slurm:
 
     name = "slurm"
     options = slurm_script.OPTIONS
-    supervised = False
     arrays = True
     arrays = True
     defaults: Mapping[str, Any] = {"python": sys.executable}
@@ -131,10 +130,6 @@ class Slurm:
         )
         if options["nodes"] * options["tasks_per_node"] > 1:
             yield _resolves(tools)
-
-    def supervise(self, job: Job, tools: Tools, say: Any) -> int:
-        """Nobody needs to: Slurm does."""
-        raise NotImplementedError
 
 
 # --- submitting -----------------------------------------------------------------------------------

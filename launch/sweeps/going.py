@@ -8,6 +8,7 @@ from typing import Any
 
 from dlresearch.errors import Failure, UserError, one_line
 from launch.asked import Asked
+from launch.backends import Supervisor
 from launch.console import say
 from launch.job import Job, Run, job_name
 from launch.look import look
@@ -58,7 +59,8 @@ class Going:
     def is_handed_over(self) -> bool:
         """Whether a scheduler keeps it going, so that nobody needs to stay."""
         arrays = self._asked.backend.arrays and self._search is None
-        return arrays or (self._chosen["vectorised"] and not self._asked.backend.supervised)
+        alone = not isinstance(self._asked.backend, Supervisor)
+        return arrays or (self._chosen["vectorised"] and alone)
 
     def write(self) -> None:
         """What is asked for, and the code."""
@@ -119,9 +121,7 @@ class Going:
         together = self._together()
         together.file().write()
         RunFolder(together.folder).forget_the_end()
-        return start(
-            together.backend, together.job(), self._tools, detach=not together.backend.supervised
-        )
+        return start(together.backend, together.job(), self._tools, detach=False)
 
     def _stay(self, before: Mapping[str, Standing]) -> int:
         pool = Pool(

@@ -138,8 +138,10 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("attended", [True, False])
-def test_cancel_lets_it_save_and_deletes_the_nodes(cloud, launch, repository, tmp_path, attended):
+@pytest.mark.parametrize(("attended", "now"), [(True, False), (False, False), (True, True)])
+def test_cancel_lets_it_save_and_deletes_the_nodes(
+    cloud, launch, repository, tmp_path, attended, now
+):
     workdir = tmp_path / "run"
     words = ["run", *options(cloud), f"--workdir={workdir}", *command(SAVES, "{workdir}")]
     launcher = launches.start(*words, cwd=repository)
@@ -148,13 +150,15 @@ def test_cancel_lets_it_save_and_deletes_the_nodes(cloud, launch, repository, tm
     if not attended:
         launcher.kill()
         launcher.communicate()
-    answer = launch("cancel", workdir)
+    answer = launch("cancel", workdir, *(["--now"] if now else []))
     assert answer.status == 0, answer
     if attended:
         launcher.communicate(timeout=60)
     found = status(launch, workdir)
-    assert (found["state"], found["detail"]) == ("cancelled", "saved at step 9")
-    assert [p.read_text() for p in logs.glob("*.log")] == ["asleep\nsaved\n"] * 2
+    saved = "nothing is saved" if now else "saved at step 9"
+    assert (found["state"], found["detail"]) == ("cancelled", saved)
+    said = "asleep\n" if now else "asleep\nsaved\n"
+    assert [path.read_text() for path in logs.glob("*.log")] == [said] * 2
     assert cloud.resources() == {} and cloud.processes(cloud.folder) == []
 
 
@@ -196,6 +200,19 @@ def test_slices_are_nodes_whose_processes_are_numbered_on(cloud, launch, tmp_pat
     for number in range(2):
         home = (workdir / f"launch/attempts/1/process-{number}.log").read_text().strip()
         assert home == str(cloud.machine(f"{name}-{number}", 0))
+
+
+@pytest.mark.slow
+def test_each_run_of_a_sweep_has_nodes_of_its_own(cloud, launch, tmp_path):
+    cloud.change(workers=1, environment={**cloud.settings()["environment"], "JAX_PLATFORMS": "cpu"})
+    folder = tmp_path / "sweep"
+    answer = launch("sweep", *options(cloud), "--config=digits.py", "--sweep=seed=range(2)",
+                    f"--workdir={folder}", "--max_parallel=2")  # fmt: skip
+    assert answer.status == 0, answer
+    found = [json.loads(line) for line in launch("status", "--json", folder).out.splitlines()]
+    assert [(run["state"], run["step"]) for run in found] == [("completed", 4)] * 2
+    assert len(cloud.calls("queued-resources create")) == 2
+    await_that(lambda: cloud.resources() == {})
 
 
 def test_the_real_gcloud_has_every_flag(cloud, launch, tmp_path):

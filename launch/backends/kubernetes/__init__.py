@@ -1,7 +1,7 @@
 """Pods of a Kubernetes cluster: one JobSet a run, handed over and asked about by kubectl."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ class Kubernetes:
 
     name = "kubernetes"
     options = OPTIONS
-    supervised = False
     arrays = False
     arrays = False
     defaults: Mapping[str, Any] = {"python": "python3"}
@@ -123,10 +122,6 @@ class Kubernetes:
     def doctor(self, options: Mapping[str, Any], tools: Tools) -> Iterator[Finding]:
         """Whether the cluster answers, knows JobSets, and takes them from this user."""
         return doctor.findings(options, tools)
-
-    def supervise(self, job: Job, tools: Tools, say: Callable[[str], None]) -> int:
-        """Nobody needs to stay."""
-        raise NotImplementedError
 
     def _manifest(self, job: Job, run: Run, code: Code) -> File:
         folder = RunFolder(run.folder)

@@ -55,7 +55,6 @@ class TpuVm:
         Option("unreachable_seconds", float, 900.0, "After which a worker that does not answer is"
                " given up, and new nodes are asked for.", lower=1.0),
     )  # fmt: skip
-    supervised = True
     arrays = False
     defaults: Mapping[str, Any] = {"python": "python3"}
 
