@@ -329,6 +329,24 @@ def views(name: str) -> Iterator[Row]:
         yield f"{name}: dlresearch over {who}", {"value": ratio, "what": "speed"} | device
 
 
+def vectorised(name: str) -> Iterator[Row]:
+    """Sixteen seeds of the digits experiment in one process, and in one each."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "vectorised.json"
+        small = ("--seeds=2", "--networks=mlp") if SMALL.value else ()
+        _call("benchmarks/vectorised.py", f"--out={out}", *small)
+        measured = json.loads(out.read_text())
+    device = {"device": measured["device"]}
+    for network, figures in measured["networks"].items():
+        seconds = {way: of["full_cache"] for way, of in figures["seconds"].items()}
+        for way, value in seconds.items():
+            what = f"s, {measured['seeds']} seeds, programs compiled before"
+            yield f"{name}, {network}: {way}", {"value": value, "what": what} | device
+        ratio = seconds["one_after_another"] / seconds["vectorised"]
+        row = {"value": ratio, "what": "times as long one after another"}
+        yield f"{name}, {network}: gain", row | device
+
+
 MEASUREMENTS: dict[str, Callable[[str], Iterator[Row]]] = {
     **{figure.name: lambda _, figure=figure: rows_of(figure) for figure in FIGURES},
     "cifar10 speedrun94": speedrun,
@@ -337,6 +355,7 @@ MEASUREMENTS: dict[str, Callable[[str], Iterator[Row]]] = {
     "lstm language model": recurrent,
     "gan step": gan,
     "simclr step": views,
+    "many runs in one process": vectorised,
     "cifar10 simclr": partial(pretrained, method="simclr"),
     "cifar10 byol": partial(pretrained, method="byol"),
 }

@@ -58,25 +58,26 @@ def networks(folders: list[Path]) -> Iterator[str]:
     """
     if not folders:
         return
-    yield "## A network found by search"
+    yield "## Networks found by search"
     yield ""
     yield (
-        "`experiments/search/digits.py`: networks for the digits within the parameters of the one"
-        " of `experiments/cnn/digits.py`, which is the first row. Which one is best was decided on"
-        " a quarter of the training images; then each learned from all of them, and the test set"
-        " was read once. How the search went is in docs/launch/sweeps.md."
+        "`experiments/search/digits.py`: with `test` alone, the network of"
+        " `experiments/cnn/digits.py`. What the searches were, and how networks were chosen by"
+        " training images alone, is in"
+        " [docs/launch/sweeps.md](launch/sweeps.md#architecture-search); then the test set was read"
+        " once for each row, all of which are here."
     )
     yield ""
     yield "| arguments | parameters | seeds | accuracy % | loss | images read wrong |"
     yield "|---|---|---|---|---|---|"
-    for folder in folders:
-        variant = folder.name.partition("-")[2]
+    counts = {folder: _parameters(folder.name.partition("-")[2]) for folder in folders}
+    for folder in sorted(folders, key=lambda each: (-counts[each], each.name)):
         runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
         metrics = [run["metrics"] for run in runs]
         wrong = [round((1 - each["test/accuracy"]) * each["test/examples"]) for each in metrics]
         cells = [
-            f"`{variant}`",
-            f"{_parameters(variant):,}",
+            f"`{folder.name.partition('-')[2]}`",
+            f"{counts[folder]:,}",
             ", ".join(str(run["seed"]) for run in runs),
             _spread([100 * each["test/accuracy"] for each in metrics], 2),
             _spread([each["test/loss"] for each in metrics], 4),

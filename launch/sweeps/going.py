@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from dlresearch.errors import Failure, UserError, one_line
@@ -80,9 +81,14 @@ class Going:
             plan = self._asked.backend.plan(self._together().job())
             files = (self._asked.file(), self._points_file(self._sweep.points), *plan.files)
             return Plan(files, plan.commands, plan.remarks)
-        plan = self._asked.backend.plan(self._job(self._sweep.points))
-        asked = [self._asked_of(each).file() for each in self._sweep.points]
-        return Plan((self._asked.file(), *asked, *plan.files), plan.commands, plan.remarks)
+        backend, asked = self._asked.backend, [self._asked_of(each) for each in self._sweep.points]
+        jobs = [self._job(self._sweep.points)] if backend.arrays else [run.job() for run in asked]
+        plans = [backend.plan(job) for job in jobs]
+        return Plan(
+            (self._asked.file(), *(run.file() for run in asked), *chain(*(p.files for p in plans))),
+            tuple(chain(*(plan.commands for plan in plans))),
+            tuple(dict.fromkeys(chain(*(plan.remarks for plan in plans)))),
+        )
 
     def run(self) -> int:
         """Start what is missing and see it through; 0 where all runs have completed."""
@@ -124,6 +130,7 @@ class Going:
         return start(together.backend, together.job(), self._tools, detach=False)
 
     def _stay(self, before: Mapping[str, Standing]) -> int:
+        """Start runs while there is room, until all have ended."""
         pool = Pool(
             start=self._start,
             state=lambda each: self._look([each])[each.name].state,

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlresearch.errors import UserError
 from launch.asked import Asked
-from launch.backends.staying import detach
+from launch.backends.staying import detach, only_one
 from launch.command_line import CONFIG, DETACH, DRY_RUN, WORKDIR, Line, read_line
 from launch.options import Option
 from launch.plan import Tools
@@ -56,15 +56,17 @@ def main(argv: Sequence[str]) -> int:
     tools = Tools()
     words = tuple(w for w in argv if not w.startswith(("--dry_run", "--nodry_run", "--detach")))
     asked = prepare("sweep", line, words, tools)
-    going = _going(asked, line, chosen, tools)
     if chosen["dry_run"]:
-        print("\n".join(with_snapshot(going.plan(), asked).lines()))
+        plan = _going(asked, line, chosen, tools).plan()
+        print("\n".join(with_snapshot(plan, asked).lines()))
         return 0
-    going.write()
-    if chosen["detach"] and not going.is_handed_over:
-        detach(RunFolder(asked.folder), ("sweep", *words))
-        return 0
-    return going.run()
+    with only_one(RunFolder(asked.folder)):  # two would start the same runs
+        going = _going(asked, line, chosen, tools)
+        going.write()
+        if going.is_handed_over or not chosen["detach"]:
+            return going.run()
+    detach(RunFolder(asked.folder), ("sweep", *words))
+    return 0
 
 
 def _going(asked: Asked, line: Line, chosen: dict[str, Any], tools: Tools) -> Going:

@@ -138,6 +138,7 @@ TINY = {
     "rnn/tiny_shakespeare.py": TINY_LANGUAGE,
     "rnn/tiny_shakespeare.py:mingru": TINY_LANGUAGE,
     "rnn/tiny_shakespeare.py:large": TINY_LANGUAGE,
+    "search/digits.py": [("model.widths", "2,2")],
     "self_supervised/cifar10.py": TINY_RESNET,
     "self_supervised/cifar10.py:dino,long": [
         *TINY_RESNET,

@@ -118,10 +118,20 @@ def test_a_cancelled_sweep_starts_no_further_runs(repository, tmp_path):
     folder = tmp_path / "sweep"
     process = start(*words(folder, "--sweep=seed=range(50)"), cwd=repository)
     await_that(lambda: any(folder.glob("runs/*/launch/attempts/1/process-0.json")))
+    again = call(*words(folder, "--sweep=seed=range(50)"), cwd=repository)
+    again.assert_mistake("is running already")
     assert call("cancel", str(folder), cwd=repository).status == 0
     out, err = process.communicate(timeout=60)
     assert "is cancelled; no further runs" in out, (out, err)
     assert len(list(folder.glob("runs/*"))) <= 2
+
+
+def test_a_detached_sweep_goes_on_by_itself(repository, tmp_path):
+    folder = tmp_path / "sweep"
+    answer = call(*words(folder, "--sweep=seed=0,1"), "--detach", cwd=repository)
+    assert answer.status == 0, answer
+    await_that(lambda: len(list(folder.glob("runs/*/result.json"))) == 2, seconds=120)
+    await_that(lambda: (folder / "results.md").exists())
 
 
 def test_a_dry_run_lists_every_run_and_writes_nothing(repository, tmp_path):
