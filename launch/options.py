@@ -14,7 +14,7 @@ from absl import flags
 from dlresearch.errors import UserError, suggest
 
 _PROFILES = (
-    Path("~/.config/dlresearch/profiles").expanduser(),
+    Path("~/.config/dlresearch/profiles"),
     Path(__file__).parent / "profiles",  # examples
 )
 
@@ -136,11 +136,12 @@ def _find_profile(name: str) -> Path:
         if not path.is_file():
             raise UserError(f"--profile: there is no file {name}")
         return path
-    found = [folder / f"{name}.toml" for folder in _PROFILES]
+    folders = [folder.expanduser() for folder in _PROFILES]
+    found = [folder / f"{name}.toml" for folder in folders]
     for path in found:
         if path.is_file():
             return path
-    names = {path.stem for folder in _PROFILES for path in folder.glob("*.toml")}
+    names = {path.stem for folder in folders for path in folder.glob("*.toml")}
     raise UserError(f"--profile: there is no profile {name!r}; {suggest(name, names)}")
 
 

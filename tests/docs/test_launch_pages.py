@@ -2,11 +2,12 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from launches import call
+from launches import call, say
 from pages import ROOT, TWO_STEPS, write_files
 
 PAGES = [
@@ -27,18 +28,29 @@ def launches(page: str) -> list[list[str]]:
 STARTS = [(page, line) for page in PAGES for line in launches(page) if line[0] in ("run", "sweep")]
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """The experiments in a git repository of their own, as ours may be no checkout."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "experiments", folder / "experiments")
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    return folder
+
+
 @pytest.mark.parametrize(("page", "words"), STARTS, ids=lambda each: " ".join(each)[:60])
-def test_what_starts_runs_can_be_planned(page, words, tmp_path):
+def test_what_starts_runs_can_be_planned(page, words, checkout, tmp_path, monkeypatch):
     """Profiles that a page tells the reader to write are written as it has them."""
     home = write_profiles(page, tmp_path)
-    folder = ROOT
+    folder = checkout
     if page == "README.md":
         folder = tmp_path / "lab"
         write_files(page, folder)
         subprocess.run(["git", "init", "-q", str(folder)], check=True)
     more = [] if "--dry_run" in words else ["--dry_run"]
     at = words.index("--") if "--" in words else len(words)
-    planned = call(*words[:at], *more, *words[at:], cwd=folder, HOME=str(home))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(folder)
+    planned = say(*words[:at], *more, *words[at:])
     assert planned.status == 0, (words, planned)
 
 
@@ -59,7 +71,7 @@ def test_every_verb_and_flag_of_a_page_is_there(page):
     for words in launches(page):
         assert words[0] in VERBS
     text = (ROOT / page).read_text()
-    shown = call("sweep", "--help", cwd=ROOT).out
+    shown = say("sweep", "--help").out
     for name in re.findall(r"`--(\w+)[=`]", text):
         assert name in all_options() or f"--{name}" in shown or name in LATER, name
 
@@ -68,26 +80,26 @@ LATER = ("detach", "follow", "json", "lines", "now", "process", "attempt")
 
 
 @pytest.mark.slow
-def test_the_first_page_from_its_first_line(tmp_path):
+def test_the_first_page_from_its_first_line(checkout, tmp_path):
     """Run as they stand, in folders of their own."""
     for words in launches("docs/launch.md"):
         if "--dry_run" in words or "--backend=slurm" in words:
             continue
         words = [word.replace("runs/", f"{tmp_path}/runs/") for word in words]
         more = [TWO_STEPS] if words[0] == "run" and "--" not in words else []
-        answer = call(*words, *more, cwd=ROOT)
+        answer = call(*words, *more, cwd=checkout)
         assert answer.status == 0, (words, answer)
 
 
 @pytest.mark.slow
-def test_several_processes_one_detached_and_one_cancelled(tmp_path):
+def test_several_processes_one_detached_and_one_cancelled(checkout, tmp_path):
     """Those of docs/launch/local.md."""
     for words in launches("docs/launch/local.md"):
         if words[0] == "sweep":
             continue
         words = [word.replace("runs/", f"{tmp_path}/runs/") for word in words]
         more = [TWO_STEPS] if words[0] == "run" else []
-        answer = call(*words, *more, cwd=ROOT)
+        answer = call(*words, *more, cwd=checkout)
         if words[0] == "restart":
             answer.assert_mistake("has completed")
         else:

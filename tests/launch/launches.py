@@ -1,18 +1,24 @@
 """`python -m launch` as a user calls it, in a repository of the user's own."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import pytest
 from verbs import ROOT, SMALL, Answer
+
+from launch.cli import main
 
 LAB = '''
 import os
 import signal
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from dlresearch.data.embedded import Digits
@@ -128,3 +134,11 @@ def await_that(condition, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def say(*words: str) -> Answer:
+    """`python -m launch WORDS ...` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+        main(words)
+    return Answer(int(end.value.code or 0), out.getvalue(), err.getvalue())

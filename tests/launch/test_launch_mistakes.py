@@ -1,18 +1,14 @@
 """Whatever is wrong with a command line, a profile or a folder: one line, status 2, no change."""
 
-import io
 import json
 import subprocess
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from launches import make_repository
-from verbs import Answer
+from launches import make_repository, say
 
 import launch.snapshot
 from launch.backends.catalog import all_options
-from launch.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +43,6 @@ def folders(tmp_path_factory, repository):
             json.dumps({"verb": "sweep", "backend": "local", "options": {}})
         )
     return place
-
-
-def say(*words: str) -> Answer:
-    """`python -m launch WORDS ...` in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-        main(words)
-    return Answer(int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 
 RUN = ("run", "--config=digits.py", "--workdir={new}")
