@@ -15,7 +15,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from launches import make_repository
+from launches import await_that, make_repository
 from verbs import ROOT, Answer
 
 from dlresearch.parallel import watch
@@ -283,6 +283,7 @@ def await_path(path: Path, seconds: float = 60):
 def test_what_is_cancelled_saves_and_stays_dead(cluster):
     run = begin_to_wait(cluster)
     assert cluster.stands(run)["state"] == "running"
+    await_that(lambda: "begun" in cluster.call("logs", str(run)).out)
     assert cluster.call("cancel", str(run)).status == 0
     await_path(cluster.remote(run) / "checkpoints/7")
     assert cluster.ends(run)["state"] == "cancelled"
