@@ -24,7 +24,7 @@ from pathlib import Path
 from absl import app, flags
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests/training"))
+sys.path.insert(0, str(ROOT / "tests"))
 
 OUT = flags.DEFINE_string("out", None, "File for the figures.")
 ONLY = flags.DEFINE_string("only", "", "Scenarios whose name holds this text.")
@@ -63,12 +63,12 @@ class Processes:
     config: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        from small_runs import regression_config, write_config
+        from helpers.training.small_runs import regression_config, write_config
 
         config = regression_config()
         config.duration = "1000000 steps"
         config.batch_size, config.accumulate = 12, 1
-        config.data.source.name = "toy_sources:Faulty"
+        config.data.source.name = "helpers.training.toy_sources:Faulty"
         config.data.placement = "streamed"
         config.evaluators = {}
         config.log.every, config.log.tensorboard = "5 steps", False
@@ -86,7 +86,7 @@ class Processes:
         prefixes: Sequence[Sequence[str]] = (),
     ) -> None:
         """Start all, and wait until they train."""
-        from small_runs import environment, free_port
+        from helpers.processes import environment, free_port
 
         self.started = []
         for number in range(self.count):

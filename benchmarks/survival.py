@@ -24,7 +24,7 @@ import numpy as np
 from absl import app, flags, logging
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests/training"))
+sys.path.insert(0, str(ROOT / "tests"))
 
 OUT = flags.DEFINE_string("out", None, "File for the figures.", required=True)
 KILLS = flags.DEFINE_integer("kills", 20, "Times a run is killed.")
@@ -34,7 +34,7 @@ STEPS = flags.DEFINE_integer("steps", 4000, "Steps of the run.")
 
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax has much to say
-    from small_runs import classification_config, regression_config
+    from helpers.training.small_runs import classification_config, regression_config
 
     from dlresearch.training.workdir import device_name
 
@@ -56,7 +56,7 @@ def main(_: list[str]) -> None:
 
 
 def survive(config, folder: Path, instants: random.Random) -> dict:
-    from small_runs import final_state, start, write_config
+    from helpers.training.small_runs import final_state, start, write_config
 
     path = write_config(config, folder / "config.json")
     # Without the cache of compiled programs, so that compiling takes as long as in a first run.

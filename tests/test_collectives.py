@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from collectives import collectives
-from small_runs import ROOT, environment
+from helpers.processes import ROOT, environment
 
 HEADER = """HloModule test
 

@@ -6,7 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from verbs import call, process
+from helpers.verbs import call, process
 
 from dlresearch.config import load, validate
 from dlresearch.training import Setup, learned

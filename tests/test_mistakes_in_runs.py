@@ -4,7 +4,7 @@ import fcntl
 import shutil
 
 import pytest
-from verbs import SMALL, call, process
+from helpers.verbs import SMALL, call, process
 
 
 @pytest.fixture(scope="module")

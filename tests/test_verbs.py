@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from verbs import SMALL, call, process
+from helpers.verbs import SMALL, call, process
 
 from dlresearch.cli import VERBS
 

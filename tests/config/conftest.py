@@ -18,9 +18,9 @@ CATALOG = {
 
 @pytest.fixture(autouse=True)
 def small_catalog(monkeypatch):
-    """Replaces the catalogue by the components of `config_components`."""
+    """Replaces the catalogue by the components of `components`."""
     for kind, entries in CATALOG.items():
-        targets = {name: f"config_components:{target}" for name, target in entries.items()}
+        targets = {name: f"helpers.components:{target}" for name, target in entries.items()}
         monkeypatch.setitem(catalog.CATALOG, kind, targets)
 
 

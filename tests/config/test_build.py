@@ -1,5 +1,5 @@
 import pytest
-from config_components import Linen, Net, OtherNet, Untyped, adam, sgd, wrapped
+from helpers.components import Linen, Net, OtherNet, Untyped, adam, sgd, wrapped
 
 from dlresearch.config import (
     Component,
@@ -38,17 +38,17 @@ def test_missing_argument_is_named():
 
 def test_error_of_the_constructor_gets_the_path():
     with pytest.raises(UserError) as caught:
-        build(Component("config_components:Strict", size=0), "model", "config.model")
+        build(Component("helpers.components:Strict", size=0), "model", "config.model")
     assert str(caught.value) == "config.model: size must be at least 1"
 
 
 def test_constructor_with_any_keywords_gets_no_context():
-    made = build(Component("config_components:Anything", a=1), "model", "config.model", dtype=2)
+    made = build(Component("helpers.components:Anything", a=1), "model", "config.model", dtype=2)
     assert made.options == {"a": 1}
 
 
 def test_linen_module_is_built():
-    made = build(Component("config_components:Linen", width=4), "model", "config.model", name="x")
+    made = build(Component("helpers.components:Linen", width=4), "model", "config.model", name="x")
     assert isinstance(made, Linen) and made.width == 4
 
 
@@ -75,8 +75,8 @@ def test_names_lists_the_catalogue():
     ("name", "message"),
     [
         ("nowhere.models:Net", r"cannot import 'nowhere.models': .*No module named 'nowhere'"),
-        ("config_components:Nett", "config_components has no 'Nett'; did you mean 'Net'"),
-        ("config_components:not_callable", "is neither a class nor a function"),
+        ("helpers.components:Nett", "components has no 'Nett'; did you mean 'Net'"),
+        ("helpers.components:not_callable", "is neither a class nor a function"),
         ("broken:Net", r"cannot import 'broken': .*broken.py:2: NameError: name 'oops'"),
         ("syntax:Net", r"cannot import 'syntax': .*syntax.py:1: SyntaxError"),
     ],

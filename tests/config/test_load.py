@@ -131,19 +131,19 @@ def test_element_of_a_tuple_of_components(changed):
     assert changed("data.augmentations.1.padding=2").data.augmentations[1].arguments == {
         "padding": 2
     }
-    first = changed("data.augmentations.0=config_components:Crop(padding=3)").data.augmentations[0]
-    assert to_dict(first) == {"name": "config_components:Crop", "padding": 3}
+    first = changed("data.augmentations.0=helpers.components:Crop(padding=3)").data.augmentations[0]
+    assert to_dict(first) == {"name": "helpers.components:Crop", "padding": 3}
 
 
 def test_nested_components_as_text(changed):
     text = (
-        "data.augmentations=config_components:Apply(inner=config_components:Flip(probability=1),"
+        "data.augmentations=helpers.components:Apply(inner=helpers.components:Flip(probability=1),"
         "every=3 epochs, weights={a: 1, 'b': 2})"
     )
     (apply,) = changed(text).data.augmentations
     assert to_dict(apply) == {
-        "name": "config_components:Apply",
-        "inner": [{"name": "config_components:Flip", "probability": 1.0}],
+        "name": "helpers.components:Apply",
+        "inner": [{"name": "helpers.components:Flip", "probability": 1.0}],
         "every": "3 epochs",
         "weights": {"a": 1.0, "b": 2.0},
     }

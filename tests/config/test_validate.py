@@ -84,18 +84,18 @@ def test_component_arguments_become_the_types_of_the_signature():
 
 
 def test_nested_components_durations_and_mappings_in_arguments():
-    inner = (component("config_components:Flip", probability=1),)
-    apply = component("config_components:Apply", inner=inner, every="3%", weights={"a": 1})
+    inner = (component("helpers.components:Flip", probability=1),)
+    apply = component("helpers.components:Apply", inner=inner, every="3%", weights={"a": 1})
     (made,) = validate(config_with(data__augmentations=(apply,))).data.augmentations
     assert made.arguments == {
-        "inner": (Component("config_components:Flip", probability=1.0),),
+        "inner": (Component("helpers.components:Flip", probability=1.0),),
         "every": Duration(3, "percent"),
         "weights": {"a": 1.0},
     }
 
 
 def test_values_of_unknown_types_pass_as_they_are():
-    model = component("config_components:Untyped", a=[1, {"b": 2}], dtype=float)
+    model = component("helpers.components:Untyped", a=[1, {"b": 2}], dtype=float)
     arguments = validate(config_with(model=model)).model.arguments
     assert arguments == {"a": (1, {"b": 2}), "dtype": float}
 
@@ -106,18 +106,18 @@ def test_keys_of_an_optimizer_that_are_no_options_are_arguments_of_it():
 
 
 def test_flax_modules_take_their_own_fields_only():
-    assert validate(config_with(model=component("config_components:Linen", width=5)))
+    assert validate(config_with(model=component("helpers.components:Linen", width=5)))
     assert "Linen has no argument 'parent'; did you mean" not in message_of(
-        model=component("config_components:Linen", parent=None)
+        model=component("helpers.components:Linen", parent=None)
     )
-    message = message_of(model=component("config_components:Nnx", widht=5))
+    message = message_of(model=component("helpers.components:Nnx", widht=5))
     assert message == (
-        "config.model.widht: config_components:Nnx has no argument 'widht'; did you mean 'width'?"
+        "config.model.widht: helpers.components:Nnx has no argument 'widht'; did you mean 'width'?"
     )
 
 
 def test_constructor_with_any_keywords_takes_anything():
-    model = validate(config_with(model=component("config_components:Anything", x="1", y=2))).model
+    model = validate(config_with(model=component("helpers.components:Anything", x="1", y=2))).model
     assert model.arguments == {"x": "1", "y": 2}
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pictures import KEY, noise, run
+from helpers.data.pictures import KEY, noise, run
 
 from dlresearch.config import Component, build, names
 from dlresearch.data.augmentations import Flip, Normalise, ShiftedCrop, apply_all

@@ -8,7 +8,7 @@ import matplotlib.colors
 import numpy as np
 import pytest
 import scipy.stats
-from pictures import KEY, levels_apart, noise, photographs, pillow, run
+from helpers.data.pictures import KEY, levels_apart, noise, photographs, pillow, run
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from dlresearch.data.augmentations import (

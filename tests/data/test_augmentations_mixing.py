@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from pictures import KEY, noise
+from helpers.data.pictures import KEY, noise
 
 from dlresearch.data.augmentations import CutMix, Mixup, apply_all
 from dlresearch.data.augmentations.mixing import draw_patch, mix, symmetric_beta

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from data_pieces import AddNoise, Counting, Fails
+from helpers.data.data_pieces import AddNoise, Counting, Fails
 
 from dlresearch.data import ArraySource, TrainingOrder, evaluation_batches, load_all, stream
 from dlresearch.data.embedded import Digits

@@ -12,7 +12,7 @@ import pytest
 RUN = """
 import sys, time, multiprocessing
 sys.path.insert(0, {here!r})
-from data_pieces import Counting
+from helpers.data.data_pieces import Counting
 from dlresearch.data import TrainingOrder, stream
 
 if __name__ == "__main__":

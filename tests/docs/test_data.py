@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pages import run, snippets, write_files
+from helpers.pages import run, snippets, write_files
 from PIL import Image
 
 from dlresearch.config import build, component, default_config, validate

@@ -1,7 +1,7 @@
 """What docs/finetuning.md shows works as it stands there."""
 
 import pytest
-from pages import commands, run_command, snippets, write_files
+from helpers.pages import commands, run_command, snippets, write_files
 
 from dlresearch.config import component, default_config, validate
 from dlresearch.training import Setup

@@ -3,7 +3,8 @@
 import shutil
 
 import pytest
-from pages import ROOT, commands, run_command, write_files
+from helpers.pages import commands, run_command, write_files
+from helpers.processes import ROOT
 
 PAGE = "docs/gan.md"
 EXPERIMENT = "experiments/gan/digits.py"

@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from launches import call, say
-from pages import ROOT, TWO_STEPS, write_files
+from helpers.launch.launches import call, say
+from helpers.pages import TWO_STEPS, write_files
+from helpers.processes import ROOT
 
 PAGES = [
     "README.md",

@@ -1,7 +1,7 @@
 """The experiment that the README tells a reader to write runs as it stands there."""
 
 import pytest
-from pages import commands, run_command, write_files
+from helpers.pages import commands, run_command, write_files
 
 PAGE = "README.md"
 LAST_WORDS = {"check": "Nothing found that would fail.", "train": "completed at step 2 "}

@@ -1,6 +1,6 @@
 """docs/config.md says what the schema says."""
 
-from pages import ROOT
+from helpers.processes import ROOT
 
 from dlresearch.config.reference import reference
 

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from pages import ROOT, TWO_STEPS, commands, run_command
-from small_runs import environment, free_port
+from helpers.pages import TWO_STEPS, commands, run_command
+from helpers.processes import ROOT, environment, free_port
 
 PAGE = "docs/scale.md"
 

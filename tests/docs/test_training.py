@@ -1,7 +1,8 @@
 """What docs/training.md shows are settings of a run that can be set up."""
 
 import pytest
-from pages import ROOT, snippets
+from helpers.pages import snippets
+from helpers.processes import ROOT
 
 from dlresearch.config import component, default_config, validate
 from dlresearch.training import Setup

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.evaluation.probability_runs import findings, metrics_of, outputs_and_labels
 from PIL import Image
-from probability_runs import findings, metrics_of, outputs_and_labels
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import (

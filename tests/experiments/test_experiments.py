@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.training.small_runs import assert_same_run, run
 from PIL import Image
-from small_runs import assert_same_run, run
 
 from dlresearch.config import component, load, validate
 from dlresearch.training import Setup

@@ -1,5 +1,5 @@
 """What several files of this folder share."""
 
-from tpu_runs import cloud, launch, repository
+from helpers.launch.tpu_runs import cloud, launch, repository
 
 __all__ = ["cloud", "launch", "repository"]

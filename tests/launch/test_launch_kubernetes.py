@@ -15,8 +15,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from launches import await_that, make_repository
-from verbs import ROOT, Answer
+from helpers.launch.launches import await_that, make_repository
+from helpers.processes import ROOT
+from helpers.verbs import Answer
 
 from dlresearch.parallel import watch
 from launch import cli
@@ -26,7 +27,7 @@ from launch.on_host import pod
 from launch.snapshot import digest
 
 LAUNCH = ["python", "-m", "launch"]
-DOUBLE = Path(__file__).with_name("kubectl_double.py")
+DOUBLE = ROOT / "tests/helpers/launch/kubectl_double.py"
 
 
 class Cluster:

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from launches import await_state, await_that, call, make_repository, start, status
+from helpers.launch.launches import await_state, await_that, call, make_repository, start, status
 
 
 @pytest.fixture(scope="module")

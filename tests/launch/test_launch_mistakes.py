@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from launches import make_repository, say
+from helpers.launch.launches import make_repository, say
 
 import launch.snapshot
 from launch.backends.catalog import all_options

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launches import call, make_repository, status
-from slurm_cluster import NODES, Cluster, NotHere, started, wait_for
+from helpers.launch.launches import call, make_repository, status
+from helpers.launch.slurm_cluster import NODES, Cluster, NotHere, started, wait_for
 
 from launch.backends.slurm import Slurm
 from launch.job import Job, Run, job_name
@@ -248,7 +248,7 @@ def test_a_preempted_run_goes_on_and_ends_the_same_to_the_bit(here, undisturbed,
 
 
 def parameters(folder: Path) -> dict[str, bytes]:
-    from small_runs import final_state
+    from helpers.training.small_runs import final_state
 
     from dlresearch.config import load
 

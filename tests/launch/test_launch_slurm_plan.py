@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from launches import call, make_repository
+from helpers.launch.launches import call, make_repository
 
 from dlresearch.errors import UserError
 from launch.backends.slurm import Slurm

@@ -7,7 +7,7 @@ import tarfile
 from io import BytesIO
 
 import pytest
-from launches import await_that, call, make_repository
+from helpers.launch.launches import await_that, call, make_repository
 
 from launch.plan import Tools
 from launch.snapshot import digest, take

@@ -5,7 +5,7 @@ import json
 import signal
 
 import pytest
-from launches import await_that, call, make_repository, start, status
+from helpers.launch.launches import await_that, call, make_repository, start, status
 
 
 @pytest.fixture(scope="module")

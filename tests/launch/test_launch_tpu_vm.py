@@ -8,10 +8,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import launches
 import pytest
-from launches import await_that
-from tpu_runs import ASLEEP, command, options, status
+from helpers.launch import launches
+from helpers.launch.launches import await_that
+from helpers.launch.tpu_runs import ASLEEP, command, options, status
 
 from launch.job import job_name
 

@@ -6,8 +6,8 @@ import re
 import socket
 
 import pytest
-from launches import await_that
-from tpu_runs import background, command, options, status
+from helpers.launch.launches import await_that
+from helpers.launch.tpu_runs import background, command, options, status
 
 from launch.job import job_name
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tpu_runs import ASLEEP, command, options
+from helpers.launch.tpu_runs import ASLEEP, command, options
 
 from launch.job import job_name
 

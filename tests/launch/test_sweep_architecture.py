@@ -6,7 +6,7 @@ import runpy
 
 import jax
 import pytest
-from verbs import ROOT
+from helpers.processes import ROOT
 
 from dlresearch.config import load, validate
 from dlresearch.errors import Refused

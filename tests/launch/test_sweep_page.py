@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from pages import snippets, write_files
-from verbs import ROOT
+from helpers.pages import snippets, write_files
+from helpers.processes import ROOT
 
 from dlresearch.errors import UserError
 from launch.sweeps.check import Checker

@@ -4,7 +4,7 @@ import json
 import shlex
 
 import pytest
-from verbs import ROOT
+from helpers.processes import ROOT
 
 from dlresearch.config import load, split_overrides, validate
 from dlresearch.errors import Refused, UserError

@@ -1,7 +1,7 @@
 """Runs in turn: never too many at once, each once, and a killed launcher is no loss."""
 
 import pytest
-from fake_sweeps import Machines
+from helpers.launch.fake_sweeps import Machines
 
 from launch.sweeps.grammar import grid
 from launch.sweeps.points import points_of

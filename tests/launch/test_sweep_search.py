@@ -6,7 +6,7 @@ import sys
 import warnings
 
 import pytest
-from fake_sweeps import METRIC, Anything, bowl, write_result
+from helpers.launch.fake_sweeps import METRIC, Anything, bowl, write_result
 
 from dlresearch.errors import Refused, UserError
 from launch.sweeps.grammar import space

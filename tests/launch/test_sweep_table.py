@@ -5,7 +5,7 @@ import io
 import statistics
 
 import pytest
-from fake_sweeps import write_result
+from helpers.launch.fake_sweeps import write_result
 
 from dlresearch.errors import UserError
 from launch.sweeps.grammar import grid

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small_runs import classification_config
+from helpers.training.small_runs import classification_config
 
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError

@@ -5,7 +5,7 @@ import sys
 
 import jax
 import pytest
-from small_runs import ROOT, environment
+from helpers.processes import ROOT, environment
 
 from dlresearch.errors import UserError
 from dlresearch.parallel import make_mesh, process_rows

@@ -12,9 +12,9 @@ import optax
 import pytest
 from flax import linen as nn
 from flax import nnx
+from helpers.processes import ROOT, environment
+from helpers.verbs import SMALL, call
 from jax.sharding import PartitionSpec
-from small_runs import ROOT, environment
-from verbs import SMALL, call
 
 from dlresearch.config import Component, Optimizer, component, default_config, validate
 from dlresearch.config.catalog import names, target_of

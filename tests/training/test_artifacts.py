@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
+from helpers.training.small_runs import classification_config, run
+from helpers.verbs import call
 from PIL import Image
-from small_runs import classification_config, run
 from tensorboardX.proto.event_pb2 import Event
-from verbs import call
 
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError
@@ -26,7 +26,7 @@ def make_config(**options):
     config.model = component("mlp", hidden=(4,))
     config.accumulate = 1
     config.evaluators.files = dict(
-        name="toy_files:Files",
+        name="helpers.training.toy_files:Files",
         source=component("digits", split="test"),
         every="2 steps",
         batch_size=100,

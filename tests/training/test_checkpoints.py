@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from damage import data_files, flip_bits
-from small_runs import classification_config, final_state, run
+from helpers.training.damage import data_files, flip_bits
+from helpers.training.small_runs import classification_config, final_state, run
 
 from dlresearch.errors import UserError
 from dlresearch.training.checkpoints import Checkpoints, DamagedCheckpoint

@@ -5,8 +5,8 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.training.small_runs import assert_same_run, classification_config, run
 from ml_collections import ConfigDict
-from small_runs import assert_same_run, classification_config, run
 
 from dlresearch.config import component, default_config, validate
 from dlresearch.errors import UserError

@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from small_runs import (
+from helpers.training.small_runs import (
     assert_same_run,
     classification_config,
     regression_config,

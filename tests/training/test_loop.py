@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from small_runs import classification_config, regression_config, run
+from helpers.training.small_runs import classification_config, regression_config, run
 
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError
@@ -14,7 +14,7 @@ from dlresearch.training.records import read_records
 
 def test_a_run_that_diverges_stops_names_the_steps_and_says_so(tmp_path, capsys):
     config = regression_config()
-    config.data.source = component("toy_sources:NotANumber", split="train")
+    config.data.source = component("helpers.training.toy_sources:NotANumber", split="train")
     result = run(config, tmp_path)
     assert (result.status, result.exit_status) == ("diverged", 1)
     assert "not finite (step" in capsys.readouterr().out
@@ -25,7 +25,7 @@ def test_a_run_may_skip_what_is_not_finite(tmp_path, capsys):
     config = regression_config()
     config.nonfinite = "skip"
     config.batch_size = 4
-    config.data.source = component("toy_sources:NotANumber", split="train")
+    config.data.source = component("helpers.training.toy_sources:NotANumber", split="train")
     result = run(config, tmp_path)
     assert result.status == "completed"
     assert "not finite (step" in capsys.readouterr().out

@@ -1,8 +1,8 @@
 """Many seeds by one compiled program are the runs that the trainer makes."""
 
 import jax
+from helpers.training.small_runs import classification_config, run
 from many_seeds import Runs
-from small_runs import classification_config, run
 
 from dlresearch.config import validate
 from dlresearch.training import Setup

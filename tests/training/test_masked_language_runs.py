@@ -4,8 +4,9 @@ the same evaluation on any number of devices.
 
 import numpy as np
 import pytest
-from small_runs import assert_complete, final_state, run, start, write_config
-from starts import network
+from helpers.processes import assert_complete
+from helpers.training.small_runs import final_state, run, start, write_config
+from helpers.training.starts import network
 
 from dlresearch.config import component, default_config
 from dlresearch.errors import UserError

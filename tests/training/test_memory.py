@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from small_runs import classification_config
+from helpers.training.small_runs import classification_config
 
 from dlresearch.config import validate
 from dlresearch.training import Setup

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mesh_curves import watched_run
-from ml_collections import ConfigDict
-from small_runs import (
-    ROOT,
-    assert_complete,
+from helpers.processes import ROOT, assert_complete, start_python
+from helpers.training.mesh_curves import watched_run
+from helpers.training.small_runs import (
     assert_same_curve,
     classification_config,
     copy_without_checkpoint,
@@ -24,11 +22,11 @@ from small_runs import (
     moco_config,
     run,
     self_supervised_config,
-    start_python,
     toy_config,
     translation_config,
     write_config,
 )
+from ml_collections import ConfigDict
 
 from dlresearch import preemption
 from dlresearch.config import component
@@ -56,7 +54,7 @@ def shortened(config: ConfigDict, learning_rate: float) -> ConfigDict:
     config.accumulate = 1
     config.optimizer.update(name="sgd", learning_rate=learning_rate, clip_norm=2.0)
     config.evaluators.test = dict(
-        name="toy_evaluators:Size",
+        name="helpers.training.toy_evaluators:Size",
         source=component("digits", split="test"),
         every="10 steps",
         batch_size=96,  # the last batch is filled up
@@ -107,7 +105,7 @@ def gan() -> ConfigDict:
 def contrastive() -> ConfigDict:
     config = shortened(toy_config("Contrastive"), 0.1)
     config.data.preprocess = ()  # the toys scale images themselves
-    config.data.augmentations = (component("toy_tasks:TwoViews"),)
+    config.data.augmentations = (component("helpers.training.toy_tasks:TwoViews"),)
     return config
 
 
@@ -162,10 +160,8 @@ def runs(request, tmp_path_factory) -> tuple[str, Path]:
     for name, mesh in [*zip(MESHES, MESHES, strict=True), ("one, then fsdp", "fsdp")]:
         path = write_config(on(mesh, config), folder / f"{name}.json")
         arguments += [str(path), str(folder / name)]
-    script = str(ROOT / "tests/training/mesh_curves.py")
-    # Half the time of compilation; what it leaves out is the same on one device and on eight.
-    quick = "--xla_backend_optimization_level=0"
-    assert_complete(start_python(script, *arguments, devices=8, xla_flags=quick))
+    script = str(ROOT / "tests/helpers/training/mesh_curves.py")
+    assert_complete(start_python(script, *arguments, devices=8))
     return request.param, folder
 
 
@@ -234,7 +230,7 @@ def test_losses_of_each_shard_alone_would_be_noticed(tmp_path, task, norm, matte
         config.model = component("mlp", hidden=(16,), norm=norm)
     config.duration, config.evaluators = "3 steps", {}
     run(config, tmp_path / "whole")
-    config.task.name = f"toy_tasks:Local{task}"
+    config.task.name = f"helpers.training.toy_tasks:Local{task}"
     run(config, tmp_path / "shards")
     found = differences(tmp_path / "whole", tmp_path / "shards")
     if matters:

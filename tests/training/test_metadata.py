@@ -5,7 +5,7 @@ up.
 import json
 
 import pytest
-from small_runs import language_model_config, run
+from helpers.training.small_runs import language_model_config, run
 
 from dlresearch.config import component, validate
 from dlresearch.data.vocabulary import make_vocabulary

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
-from PIL import Image
-from small_runs import (
-    assert_complete,
+from helpers.processes import assert_complete
+from helpers.training.small_runs import (
     assert_same_curve,
     classification_config,
     copy_without_checkpoint,
@@ -19,6 +17,8 @@ from small_runs import (
     start_processes,
     write_config,
 )
+from ml_collections import ConfigDict
+from PIL import Image
 
 from dlresearch.config import component
 from dlresearch.data import TrainingOrder
@@ -46,13 +46,13 @@ def config_on(**mesh: int) -> ConfigDict:
     config.duration = f"{STEPS} steps"
     config.batch_size = BATCH
     config.accumulate = 1
-    config.task.name = "toy_tasks:NumberedClassification"
+    config.task.name = "helpers.training.toy_tasks:NumberedClassification"
     config.model = component("mlp", hidden=(16,), norm="batch", dropout=0.1)
-    config.data.source = component("toy_sources:Numbered", split="train")
+    config.data.source = component("helpers.training.toy_sources:Numbered", split="train")
     config.data.placement = "streamed"
     config.optimizer.update(name="sgd", learning_rate=0.1)
     config.evaluators.test.update(
-        source=component("toy_sources:Numbered", split="test"),
+        source=component("helpers.training.toy_sources:Numbered", split="test"),
         every=f"{HALF} steps",
         batch_size=96,  # four batches, the last of them filled up
     )

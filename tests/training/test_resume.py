@@ -1,7 +1,7 @@
 """A run that is stopped between two steps and started again ends as one that never was."""
 
 import pytest
-from small_runs import (
+from helpers.training.small_runs import (
     assert_same_run,
     classification_config,
     dino_config,

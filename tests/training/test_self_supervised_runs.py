@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
-from small_runs import byol_config, classification_config, dino_config, run
-from starts import network
+from helpers.training.small_runs import byol_config, classification_config, dino_config, run
+from helpers.training.starts import network
 
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
+from helpers.training.small_runs import assert_same_run, run
 from PIL import Image
-from small_runs import assert_same_run, run
 
 from dlresearch.config import Duration, component, default_config, validate
 from dlresearch.data import resized

@@ -8,10 +8,9 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from damage import data_files, flip_bits
-from safetensors.numpy import save_file
-from small_runs import (
-    assert_complete,
+from helpers.processes import assert_complete
+from helpers.training.damage import data_files, flip_bits
+from helpers.training.small_runs import (
     assert_same_run,
     classification_config,
     run,
@@ -20,8 +19,9 @@ from small_runs import (
     toy_config,
     write_config,
 )
-from starts import assert_equal, first_variables, network, starting_config
-from verbs import call
+from helpers.training.starts import assert_equal, first_variables, network, starting_config
+from helpers.verbs import call
+from safetensors.numpy import save_file
 
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError

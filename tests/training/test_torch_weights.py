@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from helpers.training.starts import first_variables
+from helpers.training.torch_resnets import BLOCKS, logits, random_weights
 from safetensors.numpy import save_file
-from starts import first_variables
-from torch_resnets import BLOCKS, logits, random_weights
 
 from dlresearch.config import component, default_config, validate
 from dlresearch.errors import UserError

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import (
+from helpers.processes import start_python
+from helpers.training.small_runs import (
     assert_same_curve,
     classification_config,
     dcgan_config,
     final_state,
     run,
-    start_python,
     translation_config,
     write_config,
 )
-from verbs import call
+from helpers.verbs import call
 
 from dlresearch import preemption
 from dlresearch.config import component, validate

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from small_runs import assert_same_run, classification_config, run
+from helpers.training.small_runs import assert_same_run, classification_config, run
 
 from dlresearch.config import component, validate
 from dlresearch.data.embedded import Digits

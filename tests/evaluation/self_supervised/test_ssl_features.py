@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from feature_runs import TEST, features, outputs_of, run
+from helpers.evaluation.feature_runs import TEST, features, outputs_of, run
 
 from dlresearch.errors import UserError
 from dlresearch.evaluation.self_supervised import FeaturesEvaluator

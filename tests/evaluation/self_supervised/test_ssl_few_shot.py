@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from feature_runs import CLASSES, TEST, TRAIN, features, made, run, trial
+from helpers.evaluation.feature_runs import CLASSES, TEST, TRAIN, features, made, run, trial
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 

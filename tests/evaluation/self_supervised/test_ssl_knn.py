@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from feature_runs import CLASSES, TEST, TRAIN, features, labelled, made, run, trial
+from helpers.evaluation.feature_runs import (
+    CLASSES,
+    TEST,
+    TRAIN,
+    features,
+    labelled,
+    made,
+    run,
+    trial,
+)
 from sklearn.neighbors import KNeighborsClassifier
 
 from dlresearch.errors import UserError

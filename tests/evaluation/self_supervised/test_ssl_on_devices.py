@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from feature_runs import made, outputs_of, run
+from helpers.evaluation.feature_runs import made, outputs_of, run
 
 from dlresearch.evaluation.self_supervised import (
     FeaturesEvaluator,

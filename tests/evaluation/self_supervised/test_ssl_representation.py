@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from feature_runs import SCALE, TEST, Examples, features, outputs_of, run
+from helpers.evaluation.feature_runs import SCALE, TEST, Examples, features, outputs_of, run
 from scipy.spatial.distance import pdist
 from scipy.stats import entropy
 

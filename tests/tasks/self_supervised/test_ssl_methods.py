@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_steps import METHODS, ROWS, STEPS, Steps, steps
-from small_runs import classification_config, run
+from helpers.tasks.method_steps import METHODS, ROWS, STEPS, Steps, steps
+from helpers.training.small_runs import classification_config, run
 
 from dlresearch.config import component
 from dlresearch.tasks.self_supervised.multi_crop import of_all_views, warming

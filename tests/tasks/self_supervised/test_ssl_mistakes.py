@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from method_steps import ROWS, batch, steps, task_of
+from helpers.tasks.method_steps import ROWS, batch, steps, task_of
 
 from dlresearch.errors import UserError
 

@@ -5,12 +5,12 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from small_runs import classification_config
 
 from dlresearch.config import validate
 from dlresearch.tasks import Variables
 from dlresearch.training import Setup
 from dlresearch.training.arrays import leaves_by_path, parameters_and_state
+from helpers.training.small_runs import classification_config
 
 
 def starting_config(path: Any, **options: Any) -> ConfigDict:

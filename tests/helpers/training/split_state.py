@@ -1,6 +1,6 @@
 """The train state on eight devices: it lies as promised, before and after steps and on the disk.
 
-python tests/parallel/split_state.py FOLDER
+python tests/helpers/training/split_state.py FOLDER
 """
 
 import re

@@ -1,12 +1,8 @@
 """Small runs for tests: configs, and a way to train one in this process or in another."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -20,8 +16,7 @@ from dlresearch.config import component, default_config, to_dict, validate
 from dlresearch.training import Result, Setup, open_workdir, train
 from dlresearch.training.checkpoints import Checkpoints
 from dlresearch.training.records import read_records
-
-ROOT = Path(__file__).parents[2]
+from helpers.processes import free_port, start_python
 
 
 def classification_config() -> ConfigDict:
@@ -52,11 +47,11 @@ def regression_config() -> ConfigDict:
     config = classification_config()
     config.task = component("regression", inputs="image", target="darkness")
     config.model = component("mlp", hidden=(16,), norm="batch", dropout=0.1)
-    config.data.source = component("toy_sources:Darkness", split="train")
+    config.data.source = component("helpers.training.toy_sources:Darkness", split="train")
     config.evaluators.test = dict(
         name="regression",
         target="darkness",
-        source=component("toy_sources:Darkness", split="test"),
+        source=component("helpers.training.toy_sources:Darkness", split="test"),
         every="8 steps",
         batch_size=100,
     )
@@ -70,11 +65,16 @@ def language_model_config() -> ConfigDict:
     config.model = component("recurrent_language_model", width=16, layers=2, dropout=0.1)
     config.data.preprocess, config.data.augmentations = (), ()
     config.data.source = component(
-        "toy_sources:ShortText", characters=4000, length=8, streams=config.batch_size
+        "helpers.training.toy_sources:ShortText",
+        characters=4000,
+        length=8,
+        streams=config.batch_size,
     )
     config.evaluators.test = dict(
         name="language_model",
-        source=component("toy_sources:ShortText", characters=1000, length=50, streams=8, seed=1),
+        source=component(
+            "helpers.training.toy_sources:ShortText", characters=1000, length=50, streams=8, seed=1
+        ),
         every="8 steps",
         batch_size=8,
     )
@@ -146,7 +146,7 @@ def dcgan_config() -> ConfigDict:
     )
     config.model = component("dcgan_generator", widths=(4, 8))
     config.data.augmentations = ()
-    config.evaluators.test.update(name="toy_evaluators:Size", key="real_logit")
+    config.evaluators.test.update(name="helpers.training.toy_evaluators:Size", key="real_logit")
     return config
 
 
@@ -206,7 +206,7 @@ def mae_config() -> ConfigDict:
 def toy_config(name: str) -> ConfigDict:
     """As above, for a task of `toy_tasks`."""
     config = classification_config()
-    config.task = component(f"toy_tasks:{name}")
+    config.task = component(f"helpers.training.toy_tasks:{name}")
     config.evaluators = {}
     config.average.decay = 0.0
     return config
@@ -277,20 +277,6 @@ def copy_without_checkpoint(folder: Path, copy: Path, step: int) -> None:
     (copy / "result.json").unlink()
 
 
-def environment(devices: int = 1, xla_flags: str = "") -> dict[str, str]:
-    """For a child process: CPU, so many devices, tests importable, the shared compilation cache."""
-    paths = [str(ROOT), str(ROOT / "tests/training")]
-    return {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {xla_flags}".strip(),
-        # Threads of XLA, by default no more than there are devices or cores. Each of them can wait
-        # in another collective operation, and then none is left to come to the one all wait for.
-        "NPROC": str(16 * devices),
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
-
-
 def start(config: Path, workdir: Path, *flags: str, devices: int = 1) -> subprocess.Popen:
     """`python -m dlresearch.train` in a process of its own."""
     files = f"--config={config}", f"--workdir={workdir}"
@@ -306,38 +292,3 @@ def start_processes(
         start(config, workdir, *together, f"--process_id={number}", *flags, devices=devices)
         for number in range(count)
     ]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
-
-
-def start_python(*arguments: str, devices: int = 1, xla_flags: str = "") -> subprocess.Popen:
-    """Python, with its output as one text; as many virtual devices as asked for."""
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment(devices, xla_flags),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def assert_complete(*processes: subprocess.Popen, seconds: float = 240) -> None:
-    """Wait for all; on failure or after so many seconds, end them and show what they said."""
-    end = time.monotonic() + seconds
-    try:
-        while any(process.poll() is None for process in processes):
-            failed = any(process.poll() for process in processes)
-            if failed or time.monotonic() > end:
-                break
-            time.sleep(0.05)
-    finally:
-        for process in processes:
-            process.kill()
-    said = [f"exit status {process.wait()}\n{process.communicate()[0]}" for process in processes]
-    assert not any(process.returncode for process in processes), "\n".join(said)

@@ -1,13 +1,12 @@
 """Files and commands as the documentation shows them, and a way to run the commands."""
 
-import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from helpers.processes import ROOT, environment
 
 # Enough to see that a documented run works.
 TWO_STEPS = "--config.duration=2 steps"
@@ -39,7 +38,7 @@ def run(arguments: list[str], folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

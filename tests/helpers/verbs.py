@@ -2,20 +2,17 @@
 
 import importlib
 import io
-import os
 import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from absl import flags
 
 from dlresearch import entry, preemption
-
-ROOT = Path(__file__).parents[1]
+from helpers.processes import environment
 
 SMALL = """
 from dlresearch.config import component, default_config
@@ -79,11 +76,7 @@ def process(module: str, *argv: str, devices: int = 1, stdin: str | None = None)
     """`python -m MODULE ARGV...` with so many devices on CPU, and a text to read."""
     ended = subprocess.run(
         [sys.executable, "-m", module, *argv],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        },
+        env=environment(devices),
         input=stdin,
         capture_output=True,
         text=True,

@@ -5,10 +5,11 @@ import sys
 import threading
 
 import pytest
-from gcloud_double import Cloud
-from launches import make_repository
-from verbs import ROOT, Answer
 
+from helpers.launch.gcloud_double import Cloud
+from helpers.launch.launches import make_repository
+from helpers.processes import ROOT
+from helpers.verbs import Answer
 from launch import cli
 from launch.backends.tpu_vm import supervise
 

@@ -10,8 +10,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from verbs import ROOT, SMALL, Answer
 
+from helpers.processes import ROOT
+from helpers.verbs import SMALL, Answer
 from launch.cli import main
 
 LAB = '''

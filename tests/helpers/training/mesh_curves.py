@@ -1,6 +1,6 @@
 """Runs on whatever devices there are, one after the other, so that starting is paid for once:
 
-python tests/training/mesh_curves.py CONFIG WORKDIR [CONFIG WORKDIR ...]
+python tests/helpers/training/mesh_curves.py CONFIG WORKDIR [CONFIG WORKDIR ...]
 """
 
 import json

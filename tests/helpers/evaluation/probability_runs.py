@@ -1,6 +1,6 @@
 """The evaluator `probabilities` on made-up outputs, on all devices of this process.
 
-    python tests/evaluation/probability_runs.py BATCH_SIZE
+    python tests/helpers/evaluation/probability_runs.py BATCH_SIZE
 
 prints the metrics as JSON.
 """

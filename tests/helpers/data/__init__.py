@@ -1,0 +1,1 @@
+"""Images and sources made up for tests."""

@@ -1,0 +1,1 @@
+"""Evaluators called on features and outputs made up for tests."""

@@ -1,0 +1,1 @@
+"""Repositories to launch from, and stand-ins for Slurm, gcloud and kubectl."""

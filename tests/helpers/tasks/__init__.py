@@ -1,0 +1,1 @@
+"""Losses and methods called on small inputs."""

@@ -1,0 +1,1 @@
+"""Small runs, and tasks, sources and evaluators made for tests."""
