@@ -175,10 +175,12 @@ def turn_hue(levels: Pixels, turns: Float[Array, "batch 1 1 1"]) -> Pixels:
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
     divisor = jnp.where(chroma == 0, 1.0, chroma)
+    # Compared with each other and not with `value`: XLA may compute a channel twice, with another
+    # rounding, and then none of them would equal their maximum.
     hue = jnp.where(
-        value == red,
+        (red >= green) & (red >= blue),
         (green - blue) / divisor,
-        jnp.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+        jnp.where(green >= blue, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
     circles = (jnp.array([5.0, 3.0, 1.0]) + hue) / 6 + turns
     k = 6 * (circles - jnp.floor(circles))  # XLA:CPU takes 15 times as long for %
