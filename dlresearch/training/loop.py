@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from dlresearch.config import to_dict
 from dlresearch.errors import UserError, one_line
 from dlresearch.parallel import at_failure
 from dlresearch.training.artifacts import newest_abouts, write_files
-from dlresearch.training.call import Kind, compiled, jit_call
+from dlresearch.training.call import Kind, Program, compiled, jit_call
 from dlresearch.training.checkpoints import Checkpoints, Restored
 from dlresearch.training.console import Progress, say
 from dlresearch.training.evaluations import best_score
@@ -103,7 +103,6 @@ class _Run:
             write=jax.process_index() == 0,
         )
         self.timetable = Timetable(setup)
-        self.calls: dict[Kind, Callable[..., Any]] = {}
         self.progress = Progress(self.schedule.total, setup.examples_per_step)
         # (step, what was recorded up to it): fetched when the next one is due, not before.
         self.pending: tuple[int, Recorded] | None = None
@@ -137,8 +136,12 @@ class _Run:
                 self.setup.order.width(self.step),
                 self.setup.due(self.step, steps),
             )
-            call = self.calls.get(kind) or self._compile(kind, stage, self.feed, taken)
-            self.state, recorded = call(self.state, self.feed.resident, taken)
+            program = self.setup.programs.get(kind)
+            if program is None:
+                program = self._compile(kind, stage, self.feed, taken)
+                self.setup.programs[kind] = program
+            self.progress.flops_per_step = program.flops / kind.steps
+            self.state, recorded = program.call(self.state, self.feed.resident, taken)
             self.step += steps
             self.doing = "training"
             ahead.append(recorded.finite_steps)
@@ -233,16 +236,14 @@ class _Run:
                 self.workdir.artifacts.mkdir(exist_ok=True)
                 (self.workdir.artifacts / "loaded.txt").write_text(loading.report())
 
-    def _compile(self, kind: Kind, stage: Stage, feed: Feed, taken: Any) -> Callable[..., Any]:
+    def _compile(self, kind: Kind, stage: Stage, feed: Feed, taken: Any) -> Program:
         self.doing = "compilation"
         pick = partial(feed.pick, width=kind.width)
         step = partial(stage.step, due=kind.due)
         call = jit_call(step, pick, kind.steps, self.setup.abstract_state)
         program = compiled(call, kind.in_words(), self.state, feed.resident, taken)
-        self.calls[kind] = program.call
-        self.progress.flops_per_step = program.flops / kind.steps
         self.progress.pause(program.seconds)
-        return program.call
+        return program
 
     def _seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.begin

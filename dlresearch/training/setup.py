@@ -29,7 +29,7 @@ from dlresearch.evaluation import Predict
 from dlresearch.optim import lazily_regularised, make_optimizer
 from dlresearch.parallel import check_batch_size, on_mesh
 from dlresearch.tasks import Average, Task, Time, Variables, fold_in_name
-from dlresearch.training.call import Pick
+from dlresearch.training.call import Kind, Pick, Program
 from dlresearch.training.evaluations import Evaluation, make_evaluations
 from dlresearch.training.extractors import open_run
 from dlresearch.training.feed import Feed
@@ -52,6 +52,7 @@ class Setup:
 
     Attributes:
       planned: only shapes and their places on the devices are known.
+      programs: compiled steps, so that a second run of this setup compiles none of them again.
 
     Raises:
       UserError: anything in the config that does not fit the data, the devices or another part.
@@ -60,6 +61,7 @@ class Setup:
     def __init__(self, experiment: Experiment, devices: int | None = None):
         self.experiment = experiment
         self._start: Callable[..., TrainState] | None = None
+        self.programs: dict[Kind, Program] = {}
         self.planned = devices is not None
         self.mesh: Mesh = mesh_of(experiment, devices)
         data = experiment.data

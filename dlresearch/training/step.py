@@ -5,12 +5,13 @@ A step is a pure function `(state, batch) -> state`. It knows players, not what 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from dlresearch.tasks import (
@@ -102,8 +103,15 @@ def make_step(
             recorded=Recorded.empty({}),
             loss_scale=LossScale.initial() if options.scale_loss else None,
         )
-        _, metrics, _ = jax.eval_shape(partial(learn, due=()), state, batch)
-        return state.replace(recorded=Recorded.empty(metrics))
+        leaves, tree = jax.tree.flatten((state, batch))
+        shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+        return state.replace(recorded=Recorded.empty(metrics_of(tree, shapes)))
+
+    # Kept, as `initial` is traced for the shapes of the state, and again when the state is made.
+    @cache
+    def metrics_of(tree: PyTreeDef, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> Metrics:
+        state, batch = jax.tree.unflatten(tree, shapes)
+        return jax.eval_shape(partial(learn, due=()), state, batch)[1]
 
     def learn(
         state: TrainState, batch: dict[str, Array], due: tuple[str, ...] | None
