@@ -34,7 +34,6 @@ class Slurm:
     name = "slurm"
     options = slurm_script.OPTIONS
     arrays = True
-    arrays = True
     defaults: Mapping[str, Any] = {"python": sys.executable}
 
     def check(self, options: Mapping[str, Any]) -> None:
