@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers.processes import environment
+
 RUN = """
-import sys, time, multiprocessing
-sys.path.insert(0, {here!r})
+import sys, multiprocessing
 from helpers.data.data_pieces import Counting
 from dlresearch.data import TrainingOrder, stream
 
@@ -32,14 +33,13 @@ if __name__ == "__main__":
 @pytest.fixture
 def run(tmp_path):
     script = tmp_path / "run.py"
-    script.write_text(RUN.format(here=str(Path(__file__).parent)))
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    script.write_text(RUN)
     process = subprocess.Popen(
         [sys.executable, str(script)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
     )
     yield process
     process.kill()
@@ -51,15 +51,20 @@ def alive(pid):
     return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def await_end(pids):
+    """Wait until none of them is alive."""
+    deadline = time.monotonic() + 120
+    while any(map(alive, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_workers_end_with_a_run_that_was_killed(run):
     pids = [int(pid) for pid in run.stdout.readline().split()]
     assert pids and all(map(alive, pids))
     run.kill()
     run.wait()
-    deadline = time.monotonic() + 20
-    while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(alive, pids))
+    await_end(pids)
 
 
 def test_workers_outlive_the_signal_that_tells_the_run_to_save(run):
@@ -72,5 +77,5 @@ def test_workers_outlive_the_signal_that_tells_the_run_to_save(run):
     assert run.stdout.readline() == "read\n"
     run.stdin.write("\n")
     run.stdin.flush()
-    assert run.wait(timeout=30) == 0
-    assert not any(map(alive, pids))
+    assert run.wait(timeout=120) == 0
+    await_end(pids)

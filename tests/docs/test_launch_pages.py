@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.launch.launches import call, say
+
+from helpers.launch.launches import await_that, call, say
 from helpers.pages import TWO_STEPS, write_files
 from helpers.processes import ROOT
 
@@ -38,7 +39,11 @@ def checkout(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("page", "words"), STARTS, ids=lambda each: " ".join(each)[:60])
+@pytest.mark.parametrize(
+    ("page", "words"),
+    STARTS,
+    ids=lambda each: each if isinstance(each, str) else " ".join(each)[:60],
+)
 def test_what_starts_runs_can_be_planned(page, words, checkout, tmp_path, monkeypatch):
     """Profiles that a page tells the reader to write are written as it has them."""
     home = write_profiles(page, tmp_path)
@@ -66,18 +71,20 @@ def write_profiles(page: str, home: Path) -> Path:
 
 @pytest.mark.parametrize("page", PAGES[1:])
 def test_every_verb_and_flag_of_a_page_is_there(page):
-    from launch.backends.catalog import all_options
     from launch.cli import VERBS
 
-    for words in launches(page):
-        assert words[0] in VERBS
-    text = (ROOT / page).read_text()
-    shown = say("sweep", "--help").out
-    for name in re.findall(r"`--(\w+)[=`]", text):
-        assert name in all_options() or f"--{name}" in shown or name in LATER, name
+    helps = {verb: say(verb, "--help").out for verb in VERBS}
 
+    def knows(verb, flag):
+        """Also in its negated form, such as --nosnapshot."""
+        return re.search(rf"^ +--({flag}|{flag.removeprefix('no')})\b", helps[verb], re.M)
 
-LATER = ("detach", "follow", "json", "lines", "now", "process", "attempt")
+    for verb, *words in launches(page):
+        own = words[: words.index("--")] if "--" in words else words
+        for flag in re.findall(r"^--(?!config\.)(\w+)", "\n".join(own), re.M):
+            assert knows(verb, flag), (verb, flag)
+    for flag in re.findall(r"`--(\w+)[=`]", (ROOT / page).read_text()):
+        assert any(knows(verb, flag) for verb in VERBS), flag
 
 
 @pytest.mark.slow
@@ -92,7 +99,7 @@ def test_the_first_page_from_its_first_line(checkout, tmp_path):
         assert answer.status == 0, (words, answer)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_several_processes_one_detached_and_one_cancelled(checkout, tmp_path):
     """Those of docs/launch/local.md."""
     for words in launches("docs/launch/local.md"):
@@ -100,6 +107,8 @@ def test_several_processes_one_detached_and_one_cancelled(checkout, tmp_path):
             continue
         words = [word.replace("runs/", f"{tmp_path}/runs/") for word in words]
         more = [TWO_STEPS] if words[0] == "run" else []
+        if words[0] == "logs":  # by a person, who takes a while to type it
+            await_that((Path(words[1]) / "launch/attempts/1/process-0.log").exists)
         answer = call(*words, *more, cwd=checkout)
         if words[0] == "restart":
             answer.assert_mistake("has completed")

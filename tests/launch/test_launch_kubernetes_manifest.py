@@ -5,9 +5,12 @@ import json
 import os
 from pathlib import Path
 
+import jsonschema
+import kubernetes_validate
 import pytest
 
 from dlresearch.errors import UserError
+from helpers.references import REFERENCES
 from launch.backends.kubernetes import Kubernetes
 from launch.backends.kubernetes.code import PIECE_BYTES, code_of
 from launch.backends.kubernetes.fields import check_jobset
@@ -78,44 +81,96 @@ def test_the_manifest_is_what_it_was(kind, tmp_path):
 @pytest.mark.parametrize("version", ["1.29", "1.31", "1.34"])
 def test_the_job_and_its_pods_are_what_kubernetes_knows(version, tmp_path):
     """By the schemas of its API, strictly: no unknown field, no wrong kind."""
-    validator = pytest.importorskip("kubernetes_validate")
     for kind, given in KINDS.items():
         (replicated,) = manifest(tmp_path, **given)["spec"]["replicatedJobs"]
         found = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": kind},
                  **replicated["template"]}  # fmt: skip
-        validator.validate(found, version, strict=True)
-        with pytest.raises(validator.ValidationError):
+        kubernetes_validate.validate(found, version, strict=True)
+        with pytest.raises(kubernetes_validate.ValidationError):
             found["spec"]["template"]["spec"]["containers"][0]["comand"] = []
-            validator.validate(found, version, strict=True)
+            kubernetes_validate.validate(found, version, strict=True)
     for content in code_of(job(tmp_path)).config_maps({"a": "b"}):
-        validator.validate(content, version, strict=True)
+        kubernetes_validate.validate(content, version, strict=True)
 
 
-def test_the_jobset_is_what_its_own_schema_knows(tmp_path):
-    """Only where DLRESEARCH_JOBSET_CRD is the path of the CRD (JSON) of an installed JobSet."""
-    path = os.environ.get("DLRESEARCH_JOBSET_CRD")
-    if not path:
-        pytest.skip("DLRESEARCH_JOBSET_CRD is not set")
-    jsonschema = pytest.importorskip("jsonschema")
-    crd = json.loads(Path(path).read_text())
-    (schema,) = [each["schema"]["openAPIV3Schema"] for each in crd["spec"]["versions"]
-                 if each["name"] == "v1alpha2"]  # fmt: skip
-    for given in KINDS.values():
-        jsonschema.validate(
-            manifest(tmp_path, **given)["spec"], _closed(schema)["properties"]["spec"]
-        )
+JOBSET_SCHEMA = json.loads((REFERENCES / "jobset_v1alpha2.json").read_text())
 
 
-def _closed(schema):
-    """Unknown fields are refused, as the API server does with --validate=strict."""
-    if isinstance(schema, list):
-        return [_closed(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {name: _closed(each) for name, each in schema.items()}
-    if isinstance(closed.get("properties"), dict) and "additionalProperties" not in closed:
-        closed["additionalProperties"] = False
-    return closed
+@pytest.mark.parametrize("kind", KINDS)
+def test_generated_jobsets_are_valid_by_the_schema_of_jobset(kind, tmp_path):
+    jsonschema.Draft202012Validator.check_schema(JOBSET_SCHEMA)
+    jsonschema.validate(manifest(tmp_path, **KINDS[kind]), JOBSET_SCHEMA)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_golden_jobsets_are_valid_by_the_schema_of_jobset(kind):
+    jsonschema.validate(_golden(kind), JOBSET_SCHEMA)
+
+
+# JSON path of what is refused -> (keyword of the schema that refuses it, change to a manifest)
+INVALID_JOBSETS = {
+    "$": ("additionalProperties", lambda m: m.update(specs={})),
+    "$.apiVersion": ("const", lambda m: m.update(apiVersion="jobset.x-k8s.io/v1")),
+    "$.spec": ("additionalProperties", lambda m: m["spec"].update(sucessPolicy={})),
+    "$.spec.suspend": ("type", lambda m: m["spec"].update(suspend="no")),
+    "$.spec.ttlSecondsAfterFinished": (
+        "minimum",
+        lambda m: m["spec"].update(ttlSecondsAfterFinished=-1),
+    ),
+    "$.spec.successPolicy": ("required", lambda m: m["spec"].update(successPolicy={})),
+    "$.spec.network": (
+        "additionalProperties",
+        lambda m: m["spec"]["network"].update(enableDnsHostnames=True),
+    ),
+    "$.spec.failurePolicy.maxRestarts": (
+        "maximum",
+        lambda m: m["spec"]["failurePolicy"].update(maxRestarts=2**31),
+    ),
+    "$.spec.failurePolicy.restartStrategy": (
+        "enum",
+        lambda m: m["spec"]["failurePolicy"].update(restartStrategy="Restart"),
+    ),
+    "$.spec.failurePolicy.rules[0]": (
+        "required",
+        lambda m: m["spec"]["failurePolicy"]["rules"][0].pop("name"),
+    ),
+    "$.spec.failurePolicy.rules[0].action": (
+        "enum",
+        lambda m: m["spec"]["failurePolicy"]["rules"][0].update(action="FailJobset"),
+    ),
+    "$.spec.replicatedJobs[0]": (
+        "additionalProperties",
+        lambda m: m["spec"]["replicatedJobs"][0].update(replica=2),
+    ),
+    "$.spec.replicatedJobs[0].replicas": (
+        "type",
+        lambda m: m["spec"]["replicatedJobs"][0].update(replicas="1"),
+    ),
+    "$.spec.replicatedJobs[0].template": (
+        "additionalProperties",
+        lambda m: m["spec"]["replicatedJobs"][0]["template"].update(parallelism=4),
+    ),
+    "$.spec.replicatedJobs[0].template.spec": ("required", lambda m: _job(m).pop("template")),
+    "$.spec.replicatedJobs[0].dependsOn": (
+        "maxItems",
+        lambda m: m["spec"]["replicatedJobs"][0].update(
+            dependsOn=[{"name": name, "status": "Ready"} for name in "ab"]
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("path", INVALID_JOBSETS)
+def test_the_schema_of_jobset_refuses_an_invalid_jobset(path):
+    keyword, change = INVALID_JOBSETS[path]
+    bad = _golden("gpu")
+    change(bad)
+    (error,) = jsonschema.Draft202012Validator(JOBSET_SCHEMA).iter_errors(bad)
+    assert (error.json_path, error.validator) == (path, keyword)
+
+
+def _golden(kind):
+    return json.loads((GOLDEN / f"kubernetes_{kind}.json").read_text())
 
 
 def _job(found):

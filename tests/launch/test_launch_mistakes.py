@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.launch.launches import make_repository, say
 
 import launch.snapshot
+from helpers.launch.launches import make_repository, say
 from launch.backends.catalog import all_options
 
 

@@ -37,18 +37,19 @@ def record(attempt: Path) -> dict:
     ],
 )
 def test_the_record_says_how_a_process_ended(tmp_path, code, status, exit, error):
+    begin = time.time()
     process = watch(tmp_path / "1", sys.executable, "-c", code)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == status
     assert (tmp_path / "1/process-3.log").read_bytes() == out
     found = record(tmp_path / "1")
     assert (found["exit"], found["error"]) == (exit, error)
-    assert found["ended"] >= found["started"] > time.time() - 60
+    assert found["ended"] >= found["started"] >= begin
 
 
 def test_a_command_that_there_is_not(tmp_path):
     process = watch(tmp_path / "1", "no-such-program", "x")
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 127
     assert record(tmp_path / "1")["error"].startswith("no-such-program cannot be started")
 
@@ -57,22 +58,20 @@ def test_a_command_that_there_is_not(tmp_path):
 def test_signals_reach_the_command(tmp_path, number):
     code = "import signal, sys, time\n"
     code += f"signal.signal({int(number)}, lambda *_: sys.exit(75))\n"
-    code += "print('up', flush=True)\ntime.sleep(60)"
+    code += "print('up', flush=True)\ntime.sleep(3600)"
     process = watch(tmp_path / "1", sys.executable, "-c", code)
     assert process.stdout is not None and process.stdout.readline() == b"up\n"
     process.send_signal(number)
-    assert process.wait(timeout=30) == 75
+    assert process.wait(timeout=120) == 75
     assert record(tmp_path / "1")["exit"] == 75
 
 
 def test_what_a_command_leaves_behind_keeps_nobody_waiting(tmp_path):
     """A worker that still has the output open, as those of a data loader may have."""
-    code = "import subprocess; subprocess.Popen(['sleep', '30'])"
-    begin = time.monotonic()
+    code = "import subprocess; print(subprocess.Popen(['sleep', '3600']).pid)"
     process = watch(tmp_path / "1", sys.executable, "-c", code)
-    process.wait(timeout=20)
-    assert time.monotonic() - begin < 15
-    os.system("pkill -f 'sleep 30'")
+    assert process.wait(timeout=120) == 0
+    os.kill(int((tmp_path / "1/process-3.log").read_text()), signal.SIGKILL)  # it is alive still
 
 
 def test_the_last_error_of_a_long_log(tmp_path):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.launch.launches import call, make_repository, status
-from helpers.launch.slurm_cluster import NODES, Cluster, NotHere, started, wait_for
 
+from helpers.launch.launches import call, make_repository, quick_python, status
+from helpers.launch.slurm_cluster import NODES, Cluster, NotHere, started, wait_for
 from launch.backends.slurm import Slurm
 from launch.job import Job, Run, job_name
 from launch.look import look
@@ -18,28 +18,32 @@ from launch.options import COMMON
 from launch.plan import Tools
 from launch.run_folder import RunFolder
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
-# Goes on until it is told to stop, saves, and has nothing left to do when it starts again.
+# Goes on until it is told to stop, saves, and has nothing left to do when it starts again. Saving
+# takes some seconds, one more in the second process, or until there is a file "go".
 SAVES = """
 import os, signal, sys, time
 from pathlib import Path
 
-run, saving_seconds = Path(sys.argv[1]), sys.argv[2]
+run, saving = Path(sys.argv[1]), sys.argv[2]
 number = int(os.environ["SLURM_PROCID"])
 told = []
 signal.signal(signal.SIGTERM, lambda *_: told.append(1))
 print("begun", flush=True)
 if any(run.glob("checkpoints/*")):
     sys.exit(0)
-until = time.time() + 100
-while not told and time.time() < until:
+until = time.monotonic() + 600
+while not told and time.monotonic() < until:
     time.sleep(0.02)
-if saving_seconds != "never":
-    time.sleep(float(saving_seconds) * (1 + number))
-    (run / "checkpoints/7").mkdir(parents=True, exist_ok=True)
-    print("saved", flush=True)
-sys.exit(75)
+if saving == "go":
+    while not (run / "go").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+else:
+    time.sleep(float(saving) * (1 + number))
+(run / "checkpoints/7").mkdir(parents=True, exist_ok=True)
+print("saved", flush=True)
+os._exit(75)  # at once: while Python shuts down, another SIGTERM would end it
 """
 
 
@@ -99,9 +103,9 @@ class Here:
         assert answer.status == 0, answer
         return RunFolder(folder).submissions()[-1]["id"]
 
-    def saving(self, folder: Path, *options: str, seconds: str = "0") -> str:
+    def saving(self, folder: Path, *options: str, saving: str = "0") -> str:
         """Start one that saves when it is told to stop, and wait until it has begun."""
-        job = self.run(folder, *options, command=(sys.executable, "saves.py", str(folder), seconds))
+        job = self.run(folder, *options, command=(sys.executable, "saves.py", str(folder), saving))
         self.await_words(folder, "begun")
         return job
 
@@ -110,12 +114,12 @@ class Here:
             logs = list((folder / f"launch/attempts/{attempt}").glob("process-*.log"))
             return logs and all(words in log.read_text() for log in logs)
 
-        wait_for(found, 30, f"not {words!r} in attempt {attempt}")
+        wait_for(found, 120, f"not {words!r} in attempt {attempt}")
 
     def standing(self, folder: Path):
         return look([RunFolder(folder)], self.tools)[folder]
 
-    def await_state(self, folder: Path, state: str, seconds: float = 60):
+    def await_state(self, folder: Path, state: str, seconds: float = 180):
         try:
             wait_for(lambda: self.standing(folder).state == state, seconds, state)
         except AssertionError as late:
@@ -179,31 +183,38 @@ def test_doctor_asks_slurm_itself(here, waiting):
 
 SLOW = """
 import time
+from pathlib import Path
 
 from dlresearch.data.embedded import Digits
 
 
 class Slow:
-    def __init__(self, split: str, seconds: float):
-        self.digits, self.seconds = Digits(split), seconds
+    \"\"\"Digits that come slowly after 22 batches, until there is a file.\"\"\"
+
+    def __init__(self, split: str, until: str):
+        self.digits, self.until = Digits(split), Path(until)
         self.metadata = self.digits.metadata
+        self.given = 0
 
     def __len__(self):
         return len(self.digits)
 
     def __getitem__(self, index):
-        time.sleep(self.seconds)
+        self.given += 1
+        if self.given > 22 * 32 and not self.until.exists():
+            time.sleep(0.05)
         return self.digits[index]
 """
 STEPS = 60
 
 
-def training(seconds_an_example: float) -> tuple[str, ...]:
+def training(fast: Path) -> tuple[str, ...]:
+    """Flags of a run that is slow from step 20 on, until there is a file `fast`."""
     return (
         *("--config=digits.py", f"--config.duration={STEPS} steps", "--config.log.every=20 steps"),
         *("--config.checkpoint.every=50 steps", "--config.evaluators.test.every=50 steps"),
         "--config.data.placement=streamed",
-        f"--config.data.source=slow:Slow(split='train', seconds={seconds_an_example})",
+        f"--config.data.source=slow:Slow(split='train', until='{fast}')",
     )
 
 
@@ -211,20 +222,21 @@ def training(seconds_an_example: float) -> tuple[str, ...]:
 def undisturbed(cluster, repository, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     here = Here(cluster, repository)
-    here.run(folder, *training(0.0))
-    here.await_state(folder, "completed", 120)
+    here.run(folder, *training(repository))
+    here.await_state(folder, "completed", 240)
     return folder
 
 
 def test_two_nodes_train_one_run_and_end_where_one_process_does(here, undisturbed, tmp_path):
     folder = tmp_path / 'it\'s a "run"; $HOME & 100% #1 é'
-    words = ("run", "--backend=slurm", "--nodes=2", f"--workdir={folder}", *training(0.0),
+    words = ("run", "--backend=slurm", "--nodes=2", f"--workdir={folder}",
+             *training(here.repository),
              "--config.evaluators.test.batch_size=360")  # fmt: skip
     answer = here.call(*words)
     assert answer.status == 0, answer
-    assert here.await_state(folder, "completed", 120).step == STEPS
+    assert here.await_state(folder, "completed", 240).step == STEPS
     assert "process 0 of 2 (Slurm)" in (folder / "launch/attempts/1/process-0.log").read_text()
-    wait_for(lambda: attempts(folder) == [0], 30, "it does not end")
+    wait_for(lambda: attempts(folder) == [0], 120, "it does not end")
     for record, alone in zip(records(folder), records(undisturbed), strict=True):
         for name, value in alone.items():
             # Sums over two processes are rounded otherwise.
@@ -234,13 +246,14 @@ def test_two_nodes_train_one_run_and_end_where_one_process_does(here, undisturbe
 
 
 def test_a_preempted_run_goes_on_and_ends_the_same_to_the_bit(here, undisturbed, tmp_path):
-    folder = tmp_path / "run"
-    here.run(folder, *training(0.01), "--cpus_per_task=4")
+    folder, fast = tmp_path / "run", tmp_path / "fast"
+    here.run(folder, *training(fast), "--cpus_per_task=4")
     here.await_words(folder, "step 20/")
     here.preempt()
-    here.await_state(folder, "restarting", 30)
-    here.await_state(folder, "completed", 120)
-    wait_for(lambda: attempts(folder) == [75, 0], 30, "it does not end")
+    here.await_state(folder, "restarting")
+    fast.touch()
+    here.await_state(folder, "completed", 240)
+    wait_for(lambda: attempts(folder) == [75, 0], 120, "it does not end")
     # It was saved when it was told to stop, and not before.
     assert (RunFolder(folder).attempts()[1].step or 0) % 50
     assert (folder / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
@@ -250,11 +263,7 @@ def test_a_preempted_run_goes_on_and_ends_the_same_to_the_bit(here, undisturbed,
 def parameters(folder: Path) -> dict[str, bytes]:
     from helpers.training.small_runs import final_state
 
-    from dlresearch.config import load
-
-    # Reading it is no matter of parameters, and the folder that has slow.py is another one.
-    source = ("data.source", "digits(split='train')")
-    state = final_state(load(str(folder / "config.json"), [source]), folder)
+    state = final_state(folder)
     return {path: value.tobytes() for path, value in state.items()}
 
 
@@ -264,7 +273,7 @@ def parameters(folder: Path) -> dict[str, bytes]:
 def test_a_process_that_saved_leaves_the_others_the_time_to_save(here, tmp_path):
     """srun would kill the second, which needs a second longer, because the first has status 75."""
     folder = tmp_path / "run"
-    here.saving(folder, "--nodes=2", "--cpus_per_task=4", seconds="1")
+    here.saving(folder, "--nodes=2", "--cpus_per_task=4", saving="1")
     here.preempt()
     here.await_state(folder, "completed")
     assert attempts(folder) == [75, 0]
@@ -274,7 +283,7 @@ def test_a_process_that_saved_leaves_the_others_the_time_to_save(here, tmp_path)
 def test_the_limits_on_starting_again_hold_where_slurm_does_it(here, tmp_path):
     """Here because somebody requeues it, which leaves it no time to save."""
     folder = tmp_path / "run"
-    job = here.saving(folder, "--restarts_without_progress=0", seconds="60")
+    job = here.saving(folder, "--restarts_without_progress=0", saving="600")
     here.cluster.run("scontrol", "requeue", job)
     here.await_state(folder, "failed")
     assert "started 1 times without a new checkpoint" in said(folder)
@@ -283,7 +292,7 @@ def test_the_limits_on_starting_again_hold_where_slurm_does_it(here, tmp_path):
 
 def test_a_run_goes_on_after_a_node_failed(here, tmp_path):
     folder = tmp_path / "run"
-    here.saving(folder, "--nodes=2", seconds="0")
+    here.saving(folder, "--nodes=2")
     (folder / "checkpoints/7").mkdir(parents=True)
     node = f"NodeName={NODES[1]}"
     here.cluster.run("scontrol", "update", node, "State=DOWN", "Reason=test")
@@ -300,7 +309,7 @@ FAILS = """
 import os, sys, time
 if os.environ["SLURM_PROCID"] == "1":
     sys.exit("error: config.x: no such thing" if sys.argv[1] == "2" else int(sys.argv[1]))
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -319,7 +328,7 @@ def test_a_failure_is_named_ends_the_others_and_is_final(here, tmp_path):
 
 def test_a_cancelled_run_saves_and_stays_dead(here, tmp_path):
     folder = tmp_path / "run"
-    job = here.saving(folder, seconds="1")
+    job = here.saving(folder)
     assert here.call("cancel", str(folder)).status == 0
     assert here.await_state(folder, "cancelled").detail == "saved at step 7"
     assert attempts(folder) == [75]
@@ -341,7 +350,7 @@ def test_a_run_that_waits_is_cancelled_at_once(here, tmp_path):
 
 def test_a_run_cancelled_now_does_not_save(here, tmp_path):
     folder = tmp_path / "run"
-    job = here.saving(folder, seconds="60")
+    job = here.saving(folder, saving="600")
     assert here.call("cancel", str(folder), "--now").status == 0
     assert here.await_state(folder, "cancelled").detail == "nothing is saved"
     assert here.cluster.state(job) == "CANCELLED"
@@ -349,12 +358,13 @@ def test_a_run_cancelled_now_does_not_save(here, tmp_path):
 
 def test_a_run_cancelled_while_it_saves_for_another_job_stays_dead(here, tmp_path):
     folder = tmp_path / "run"
-    job = here.saving(folder, "--cpus_per_task=4", "--nodes=2", seconds="2")
+    job = here.saving(folder, "--cpus_per_task=4", "--nodes=2", saving="go")
     other = here.preempt()
-    wait_for(lambda: here.cluster.state(other) == "PENDING", 10, "the other job is not there")
+    wait_for(lambda: here.cluster.state(other) == "PENDING", 120, "the other job is not there")
     assert here.call("cancel", str(folder)).status == 0
+    (folder / "go").touch()
     here.await_state(folder, "cancelled")
-    wait_for(lambda: here.cluster.state(other) == "COMPLETED", 30, "the other job does not end")
+    wait_for(lambda: here.cluster.state(other) == "COMPLETED", 120, "the other job does not end")
     assert here.cluster.state(job) not in ("PENDING", "RUNNING")
     assert attempts(folder) == [75]
 
@@ -375,7 +385,7 @@ def test_a_job_ended_by_scancel_is_not_brought_back_to_life(here, tmp_path):
     folder = tmp_path / "run"
     job = here.saving(folder)
     here.cluster.run("scancel", job)
-    wait_for(lambda: here.cluster.state(job) == "CANCELLED", 30, "it is not cancelled")
+    wait_for(lambda: here.cluster.state(job) == "CANCELLED", 120, "it is not cancelled")
     assert here.standing(folder).is_final
     assert len(attempts(folder)) == 1
 
@@ -390,10 +400,22 @@ def sweep(folder: Path, numbers: range, command: tuple[str, ...], at_once: int) 
     return Job(job_name(folder), folder, runs, code, {**values, **Slurm.defaults}, at_once)
 
 
+# Ends once two of its kind have begun.
+BOTH = """
+import pathlib, sys, time
+marks = pathlib.Path(sys.argv[1])
+(marks / sys.argv[2]).touch()
+print(sys.argv[2])
+while len(list(marks.iterdir())) < 2:
+    time.sleep(0.02)
+"""
+
+
 def test_a_sweep_is_an_array_that_keeps_to_its_limit(here, tmp_path):
     """Seven runs, in two arrays as the cluster allows five in one; two at once."""
-    program = "import sys, time; print(sys.argv[1]); time.sleep(0.5)"
-    job = sweep(tmp_path / "s", range(1, 8), (sys.executable, "-c", program), 2)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    job = sweep(tmp_path / "s", range(1, 8), (sys.executable, "-c", BOTH, str(marks)), 2)
     Slurm().submit(job, here.tools)
     runs = [RunFolder(run.folder) for run in job.runs]
     ids = {run.submissions()[0]["id"] for run in runs}
@@ -404,7 +426,7 @@ def test_a_sweep_is_an_array_that_keeps_to_its_limit(here, tmp_path):
     def ended():
         return all(seen.state == "ended" for seen in Slurm().look(runs, here.tools).values())
 
-    wait_for(ended, 60, "not all have ended")
+    wait_for(ended, 240, "not all have ended")
     spans = []
     for run, number in zip(runs, range(1, 8), strict=True):
         (attempt,) = run.attempts()
@@ -416,19 +438,21 @@ def test_a_sweep_is_an_array_that_keeps_to_its_limit(here, tmp_path):
     assert most == 2
 
 
-def test_a_sweep_trains_and_said_again_starts_what_is_missing(here, tmp_path):
+def test_a_sweep_said_again_starts_what_is_missing(here, tmp_path):
+    """With a Python that trains nothing."""
     folder = tmp_path / "s"
     words = ("sweep", "--backend=slurm", "--config=digits.py", f"--workdir={folder}",
+             f"--python={quick_python(tmp_path)}", "--objective=test/accuracy",
              "--max_parallel=2", "--sweep=seed=range(2)")  # fmt: skip
     answer = here.call(*words)
     assert answer.status == 0 and "2 runs, 2 to start" in answer.out, answer
     runs = sorted((folder / "runs").iterdir())
     for run in runs:
-        here.await_state(run, "completed", 120)
+        here.await_state(run, "completed")
     assert [json.loads((run / "result.json").read_text())["seed"] for run in runs] == [0, 1]
     answer = here.call(*words)
     assert answer.status == 0 and "2 runs, 0 to start" in answer.out, answer
-    assert "0.0" in (folder / "results.csv").read_text()
+    assert "0.99" in (folder / "results.csv").read_text()
 
 
 def test_an_element_that_is_preempted_goes_on_and_the_others_are_left_alone(here, tmp_path):
@@ -446,15 +470,15 @@ def test_an_element_that_is_preempted_goes_on_and_the_others_are_left_alone(here
     one = ("--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 0.5")
     here.cluster.run("sbatch", *one)
     wait_for(
-        lambda: sorted(map(len, (each.attempts() for each in folders))) == [1, 2], 30, "no restart"
+        lambda: sorted(map(len, (each.attempts() for each in folders))) == [1, 2], 120, "no restart"
     )
     again, other = sorted(folders, key=lambda each: -len(each.attempts()))
-    wait_for(lambda: attempts(again.path) == [75, 0], 30, "it does not go on")
+    wait_for(lambda: attempts(again.path) == [75, 0], 120, "it does not go on")
     seen = Slurm().look(folders, here.tools)
     assert seen[other.path].state == "running" and attempts(other.path) == [None]
     other.note_cancelled()
     Slurm().cancel([other], here.tools, now=False)
-    wait_for(lambda: attempts(other.path) == [75], 30, "it does not save")
+    wait_for(lambda: attempts(other.path) == [75], 120, "it does not save")
 
 
 # --- what Slurm does not take, or has forgotten ---------------------------------------------------
@@ -509,7 +533,7 @@ def test_a_job_that_slurm_has_forgotten_is_known_by_its_folder(here, tmp_path):
 
 def test_a_full_queue_and_what_accounting_remembers(accounted, repository, tmp_path):
     here = Here(accounted, repository)
-    killed = ("bash", "-c", "sleep 60")
+    killed = ("bash", "-c", "sleep 3600")
     for name in ("one", "two"):
         here.run(tmp_path / name, "--account=lab", command=killed)
     refused = here.call("run", "--backend=slurm", "--nosnapshot", f"--workdir={tmp_path}/three",
@@ -519,13 +543,13 @@ def test_a_full_queue_and_what_accounting_remembers(accounted, repository, tmp_p
     assert "accounting is on" in answer.out
     assert answer.status == 1
     assert re.search("sbatch would not take it: .*Job violates", answer.out), answer.out
-    wait_for(lambda: here.standing(tmp_path / "two").state == "running", 20, "it does not start")
+    wait_for(lambda: here.standing(tmp_path / "two").state == "running", 120, "it does not start")
     here.cluster.run("scancel", "--me")
     jobs = [RunFolder(tmp_path / name).submissions()[0]["id"] for name in ("one", "two")]
     for job in jobs:
-        wait_for(lambda job=job: here.cluster.state(job) == "CANCELLED", 30, "it does not end")
+        wait_for(lambda job=job: here.cluster.state(job) == "CANCELLED", 120, "it does not end")
     sacct = ("sacct", "-n", "-X", "-o", "State")
-    wait_for(lambda: here.cluster.run(*sacct).count("CANCELLED") == 2, 20, "not in the database")
+    wait_for(lambda: here.cluster.run(*sacct).count("CANCELLED") == 2, 120, "not in the database")
     accounted.forget()
     seen = Slurm().look([RunFolder(tmp_path / "one"), RunFolder(tmp_path / "two")], here.tools)
     assert [(each.state, each.detail) for each in seen.values()] == [

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from helpers.launch.launches import call, make_repository
 
 from dlresearch.errors import UserError
+from helpers.launch.launches import call, make_repository
 from launch.backends.slurm import Slurm
 from launch.backends.slurm_script import arrays, ranges, seconds
 from launch.job import Job, Run
@@ -237,12 +237,14 @@ class Said(Tools):
 
     answers: dict[str, str] = field(default_factory=dict)
     asked: list[list[str]] = field(default_factory=list)
+    environments: list[dict[str, str]] = field(default_factory=list)
 
     def has(self, program):
         return program in self.answers
 
     def run(self, argv, **_):
         self.asked.append(list(argv))
+        self.environments.append(dict(self.environment))
         return Answer(0, self.answers.get(argv[0], ""), "")
 
 
@@ -285,12 +287,14 @@ def test_a_run_that_was_never_submitted_is_unknown_and_nobody_is_asked(tmp_path)
     assert tools.asked == []
 
 
-def test_options_beat_the_users_environment_and_that_of_a_job_around():
-    from launch.backends.slurm import _environment
-
-    left = _environment(AROUND, options(partition="gpu"))
-    assert left == {"PATH": "/nowhere", "SLURM_CONF": "/etc/it"}
-    assert "SBATCH_PARTITION" in _environment(AROUND, options())
+def test_options_beat_the_users_environment_and_that_of_a_job_around(tmp_path):
+    tools = Said(environment=AROUND, answers={"sbatch": "7\n"})
+    Slurm().submit(a_run(tmp_path / "a", partition="gpu"), tools)
+    Slurm().submit(a_run(tmp_path / "b"), tools)
+    assert tools.environments == [
+        {"PATH": "/nowhere", "SLURM_CONF": "/etc/it"},
+        {"PATH": "/nowhere", "SLURM_CONF": "/etc/it", "SBATCH_PARTITION": "mine"},
+    ]
 
 
 def test_without_slurm_a_plan_is_shown_and_a_run_is_one_line(tmp_path):

@@ -7,8 +7,8 @@ import tarfile
 from io import BytesIO
 
 import pytest
-from helpers.launch.launches import await_that, call, make_repository
 
+from helpers.launch.launches import await_that, call, make_repository
 from launch.plan import Tools
 from launch.snapshot import digest, take
 

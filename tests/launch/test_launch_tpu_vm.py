@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from helpers.launch import launches
 from helpers.launch.launches import await_that
 from helpers.launch.tpu_runs import ASLEEP, command, options, status
-
 from launch.job import job_name
 
 
@@ -103,18 +103,25 @@ def test_the_first_to_fail_is_named_and_all_end(cloud, launch, tmp_path):
     assert "ValueError: boom" in answer.out
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_killed_finds_its_run_again(cloud, launch, repository, tmp_path):
     workdir = tmp_path / "run"
-    code = f"{ASLEEP.replace('60', '3')}\nprint('awake')"
+    go = tmp_path / "go"
+    code = (
+        "import pathlib, time; print('asleep', flush=True)\n"
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.05)\n"
+        "print('awake')"
+    )
     words = ["run", *options(cloud), f"--workdir={workdir}", *command(code)]
     first = launches.start(*words, cwd=repository)
     logs = workdir / "launch/attempts/1"
-    await_that(lambda: "asleep\n" in [path.read_text() for path in logs.glob("*.log")])
+    await_that(lambda: [path.read_text() for path in logs.glob("*.log")] == ["asleep\n"] * 2)
     first.kill()
     first.communicate()
     found = status(launch, workdir)
     assert found["state"] == "running" and "nobody stays with it" in found["detail"]
     assert len(cloud.processes(cloud.folder)) >= 4  # two processes, and who watches them
+    go.touch()
     answer = launch("supervise", workdir)
     assert answer.status == 0 and "attempt 1 goes on, on 2 workers" in answer.out, answer
     assert [path.read_text() for path in logs.glob("*.log")] == ["asleep\nawake\n"] * 2
@@ -134,11 +141,12 @@ def save(*_):
     sys.exit(75)
 signal.signal(signal.SIGTERM, save)
 print("asleep", flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 
 
 @pytest.mark.parametrize(("attended", "now"), [(True, False), (False, False), (True, True)])
+@pytest.mark.slow
 def test_cancel_lets_it_save_and_deletes_the_nodes(
     cloud, launch, repository, tmp_path, attended, now
 ):
@@ -153,7 +161,7 @@ def test_cancel_lets_it_save_and_deletes_the_nodes(
     answer = launch("cancel", workdir, *(["--now"] if now else []))
     assert answer.status == 0, answer
     if attended:
-        launcher.communicate(timeout=60)
+        launcher.communicate(timeout=120)
     found = status(launch, workdir)
     saved = "nothing is saved" if now else "saved at step 9"
     assert (found["state"], found["detail"]) == ("cancelled", saved)
@@ -162,14 +170,15 @@ def test_cancel_lets_it_save_and_deletes_the_nodes(
     assert cloud.resources() == {} and cloud.processes(cloud.folder) == []
 
 
+@pytest.mark.slow
 def test_what_saved_and_was_stopped_starts_again(cloud, launch, tmp_path):
     """On the same nodes, without installing again."""
     code = (
-        "import pathlib, sys\n"
-        "mark = pathlib.Path(sys.argv[1], 'checkpoints/1')\n"
+        "import os, pathlib, sys\n"
+        "mark = pathlib.Path(sys.argv[1], 'began-' + os.environ['NUMBER'])\n"
         "again = mark.exists()\n"
         "mark.mkdir(parents=True, exist_ok=True)\n"
-        "import time; time.sleep(1)\n"
+        "mark.with_name('checkpoints').joinpath('1').mkdir(parents=True, exist_ok=True)\n"
         "sys.exit(0 if again else 75)"
     )
     workdir = tmp_path / "run"
@@ -204,10 +213,11 @@ def test_slices_are_nodes_whose_processes_are_numbered_on(cloud, launch, tmp_pat
 
 @pytest.mark.slow
 def test_each_run_of_a_sweep_has_nodes_of_its_own(cloud, launch, tmp_path):
-    cloud.change(workers=1, environment={**cloud.settings()["environment"], "JAX_PLATFORMS": "cpu"})
-    folder = tmp_path / "sweep"
-    answer = launch("sweep", *options(cloud), "--config=digits.py", "--sweep=seed=range(2)",
-                    f"--workdir={folder}", "--max_parallel=2")  # fmt: skip
+    """With a Python that trains nothing."""
+    cloud.change(workers=1)
+    folder, python = tmp_path / "sweep", launches.quick_python(tmp_path)
+    answer = launch("sweep", *options(cloud, python=python), "--config=digits.py",
+                    "--sweep=seed=range(2)", f"--workdir={folder}", "--max_parallel=2")  # fmt: skip
     assert answer.status == 0, answer
     found = [json.loads(line) for line in launch("status", "--json", folder).out.splitlines()]
     assert [(run["state"], run["step"]) for run in found] == [("completed", 4)] * 2
@@ -215,6 +225,7 @@ def test_each_run_of_a_sweep_has_nodes_of_its_own(cloud, launch, tmp_path):
     await_that(lambda: cloud.resources() == {})
 
 
+@pytest.mark.slow
 def test_the_real_gcloud_has_every_flag(cloud, launch, tmp_path):
     """Its parser alone, without a network and without a configuration."""
     real = next(

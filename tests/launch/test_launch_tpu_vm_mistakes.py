@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from helpers.launch.tpu_runs import ASLEEP, command, options
 
+from helpers.launch.tpu_runs import ASLEEP, command, options
 from launch.job import job_name
 
 REFUSALS = [

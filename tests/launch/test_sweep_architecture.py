@@ -6,11 +6,11 @@ import runpy
 
 import jax
 import pytest
-from helpers.processes import ROOT
 
 from dlresearch.config import load, validate
 from dlresearch.errors import Refused
 from dlresearch.training import Setup
+from helpers.processes import ROOT
 
 FILE = f"{ROOT}/experiments/search/digits.py"
 

@@ -1,5 +1,6 @@
 """What --sweep means, and that each mistake in it is one line that shows the place."""
 
+import numpy as np
 import pytest
 
 from dlresearch.errors import UserError
@@ -51,7 +52,6 @@ def test_several_texts_are_one_after_the_other():
 
 
 def test_logarithmic_values_are_those_of_numpy():
-    np = pytest.importorskip("numpy")
     values = [float(overrides[0][1]) for overrides in grid(["a=log(1e-5, 3, 17)"])]
     np.testing.assert_allclose(values, np.geomspace(1e-5, 3, 17), rtol=1e-5)  # six digits
 

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from helpers.pages import snippets, write_files
-from helpers.processes import ROOT
 
 from dlresearch.errors import UserError
+from helpers.pages import snippets, write_files
+from helpers.processes import ROOT
 from launch.sweeps.check import Checker
 from launch.sweeps.file import from_file
 from launch.sweeps.grammar import grid, space

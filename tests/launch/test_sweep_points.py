@@ -4,10 +4,10 @@ import json
 import shlex
 
 import pytest
-from helpers.processes import ROOT
 
 from dlresearch.config import load, split_overrides, validate
 from dlresearch.errors import Refused, UserError
+from helpers.processes import ROOT
 from launch.sweeps.check import ALL_POINTS, Checker
 from launch.sweeps.file import from_file
 from launch.sweeps.grammar import grid, space

@@ -1,8 +1,8 @@
 """Runs in turn: never too many at once, each once, and a killed launcher is no loss."""
 
 import pytest
-from helpers.launch.fake_sweeps import Machines
 
+from helpers.launch.fake_sweeps import Machines
 from launch.sweeps.grammar import grid
 from launch.sweeps.points import points_of
 from launch.sweeps.pool import Pool

@@ -5,17 +5,16 @@ import statistics
 import sys
 import warnings
 
+import optuna
 import pytest
-from helpers.launch.fake_sweeps import METRIC, Anything, bowl, write_result
 
 from dlresearch.errors import Refused, UserError
+from helpers.launch.fake_sweeps import METRIC, Anything, bowl, write_result
 from launch.sweeps.grammar import space
 from launch.sweeps.points import Sweep, read_sweep
 from launch.sweeps.pool import Pool
 from launch.sweeps.samplers import KINDS, SearchOptions
 from launch.sweeps.search import JOURNAL, Search
-
-optuna = pytest.importorskip("optuna")
 
 BOWL = "a=loguniform(1e-4, 1); b=uniform(-1, 1)"
 
@@ -48,12 +47,14 @@ def finish(folder, found, loss=bowl, at_most=1000):
     return made
 
 
-def trials(folder):
+def study(folder):
     storage = optuna.storages.journal
     backend = storage.JournalFileBackend(str(folder / JOURNAL))
-    return optuna.load_study(
-        study_name="sweep", storage=storage.JournalStorage(backend)
-    ).get_trials()
+    return optuna.load_study(study_name="sweep", storage=storage.JournalStorage(backend))
+
+
+def trials(folder):
+    return study(folder).get_trials()
 
 
 # --- what is drawn ------------------------------------------------------------------------------
@@ -119,7 +120,8 @@ def test_runs_of_a_killed_launcher_are_taken_up_first_and_asked_once(tmp_path):
 
 
 def test_a_trial_that_was_drawn_half_is_left_behind(tmp_path):
-    search(tmp_path, options())._study.ask()
+    search(tmp_path, options())
+    study(tmp_path).ask()
     made = finish(tmp_path, search(tmp_path, options(trials=2)))
     assert [point.index for point in made] == [1, 2]
 

@@ -5,9 +5,9 @@ import io
 import statistics
 
 import pytest
-from helpers.launch.fake_sweeps import write_result
 
 from dlresearch.errors import UserError
+from helpers.launch.fake_sweeps import write_result
 from launch.sweeps.grammar import grid
 from launch.sweeps.points import points_of
 from launch.sweeps.table import Row, csv_text, markdown, rows_of, write_tables

@@ -58,7 +58,7 @@ class Cloud:
         """
         for name in ("bin", "queued", "nodes", "machines", "shared"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        for name, words in (("gcloud", f'-S "{__file__}"'), ("python3", "")):
+        for name, words in (("gcloud", f'-S "{__file__}"'), ("python3", "-S")):
             program = self.folder / "bin" / name
             program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
             program.chmod(0o755)

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NODES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 class NotHere(Exception):
@@ -71,7 +71,7 @@ class Cluster:
     def forget(self) -> None:
         """Have Slurm forget all jobs; with accounting, the database keeps them."""
         self.run("scontrol", "shutdown", "slurmctld")
-        wait_for(lambda: not self.run("sinfo", "--noheader", check=False), 20, "it does not end")
+        wait_for(lambda: not self.run("sinfo", "--noheader", check=False), 60, "it does not end")
         program = _program("slurmctld")
         assert program is not None
         subprocess.Popen(
@@ -81,7 +81,7 @@ class Cluster:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(lambda: self.run("sinfo", "--noheader", check=False), 20, "it does not start")
+        wait_for(lambda: self.run("sinfo", "--noheader", check=False), 60, "it does not start")
 
     def clear(self) -> None:
         """End all jobs but those in `apart`, at once."""
@@ -91,7 +91,7 @@ class Cluster:
             self.run(*kill, "--signal=KILL", "--full", check=False)
             self.run(*kill, check=False)
         left = ("squeue", "--noheader", "--partition=low,high")
-        wait_for(lambda: not self.run(*left), 40, "the queue is not empty")
+        wait_for(lambda: not self.run(*left), 120, "the queue is not empty")
 
 
 def wait_for(condition, seconds: float, otherwise: str):
@@ -100,7 +100,7 @@ def wait_for(condition, seconds: float, otherwise: str):
     while time.monotonic() < until:
         if found := condition():
             return found
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise AssertionError(f"{otherwise} after {seconds} s")
 
 
@@ -343,14 +343,14 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=1,batch_sched_delay=0,sched_min_interval=0
 ReturnToService=2
 MailProg=/bin/true
-KillWait=2
+KillWait=1
 MinJobAge=3600
 JobRequeue=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 {nodes}
 PartitionName=low Nodes={shared} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 \
-PreemptMode=REQUEUE GraceTime=20
+PreemptMode=REQUEUE GraceTime=120
 PartitionName=high Nodes={shared} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=apart Nodes={NODES[-1]} MaxTime=INFINITE State=UP
 """ + "".join(f"{line}\n" for line in settings)

@@ -13,7 +13,7 @@ from helpers.verbs import Answer
 from launch import cli
 from launch.backends.tpu_vm import supervise
 
-ASLEEP = "import time; print('asleep', flush=True); time.sleep(60)"
+ASLEEP = "import time; print('asleep', flush=True); time.sleep(3600)"
 
 
 @pytest.fixture(scope="module")
