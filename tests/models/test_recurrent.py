@@ -1,5 +1,7 @@
 """Recurrent layers against plain loops in float64, PyTorch and finite differences."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from dlresearch.models.recurrent_cudnn import cudnn_weights
 from dlresearch.models.recurrent_parallel import linear_recurrence
 from dlresearch.parallel.mesh import abstract_mesh
 from dlresearch.parallel.sharding import parameter_shardings
+from helpers.references import part, reference
 
 BATCH, STEPS, FEATURES, WIDTH = 3, 5, 2, 4
 LENGTHS = np.array([5, 0, 3], np.int32)
@@ -137,8 +140,12 @@ def test_outputs_and_carry_are_those_of_the_formulas(options):
     params, carry, x = noisy_parameters(model), first_carry(model), inputs()
     outputs, after = run(model, params, x, carry, LENGTHS)
     expected, expected_after = formula(model, params, x, carry, LENGTHS)
-    np.testing.assert_allclose(outputs, expected, atol=2e-6)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), after, expected_after)
+    # States of order 1 after five steps in float32: some ten units in the last place.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        (outputs, after),
+        (expected, expected_after),
+    )
 
 
 # --- gradients ----------------------------------------------------------------------------------
@@ -194,46 +201,41 @@ def test_decays_of_zero_and_one_and_long_sequences_are_exact():
     assert states[-1, 0, 0] == 1
 
 
+def from_torch(cell, arrays):
+    """Parameters or gradients of two bidirectional layers by the names of this library."""
+    layers = {}
+    for layer, suffix in itertools.product((0, 1), ("", "_reverse")):
+        place = f"l{layer}{suffix}"
+        layers[f"layer_{layer}{suffix}"] = names = {
+            "kernel": arrays[f"weight_ih_{place}"].T,
+            "recurrent_kernel": arrays[f"weight_hh_{place}"].T,
+            "bias": arrays[f"bias_ih_{place}"],
+        }
+        if cell == "gru":
+            names["recurrent_bias"] = arrays[f"bias_hh_{place}"][2 * WIDTH :]
+    return layers
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_outputs_and_gradients_are_those_of_pytorch(cell):
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
+    recorded = reference("recurrent")
+    expected = part(recorded, cell)
     model = Recurrent(WIDTH, cell=cell, layers=2, bidirectional=True)
-    params, x, lengths = noisy_parameters(model), inputs(), np.array([5, 1, 3])
-    peer = getattr(torch.nn, cell.upper())(FEATURES, WIDTH, 2, bidirectional=True, batch_first=True)
-    names = {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias_ih": "bias"}
-    places = [(layer, suffix) for layer in (0, 1) for suffix in ("", "_reverse")]
-    with torch.no_grad():
-        for layer, suffix in places:
-            ours = params[f"layer_{layer}{suffix}"]
-            for theirs, name in names.items():
-                getattr(peer, f"{theirs}_l{layer}{suffix}").copy_(torch.tensor(ours[name].T))
-            bias = getattr(peer, f"bias_hh_l{layer}{suffix}").zero_()
-            if cell == "gru":
-                bias[2 * WIDTH :] = torch.tensor(ours["recurrent_bias"])
-    sequences = torch.tensor(np.asarray(x), requires_grad=True)
-    utils = torch.nn.utils.rnn
-    packed = utils.pack_padded_sequence(
-        sequences, torch.tensor(lengths), batch_first=True, enforce_sorted=False
-    )
-    outputs, after = peer(packed)
-    outputs, _ = utils.pad_packed_sequence(outputs, batch_first=True, total_length=STEPS)
-    after = after if cell == "lstm" else (after,)
-    (outputs.square().sum() + sum((each**3).sum() for each in after)).backward()
 
     def loss(params, x):
-        outputs, after = apply(model, params, x, lengths=lengths)
+        outputs, after = apply(model, params, x, lengths=recorded["lengths"])
         return (outputs**2).sum() + sum((each**3).sum() for each in jax.tree.leaves(after)), outputs
 
-    (of_params, of_x), ours = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
-    np.testing.assert_allclose(ours, outputs.detach().numpy(), atol=2e-6)
-    np.testing.assert_allclose(of_x, sequences.grad.numpy(), rtol=1e-4, atol=1e-4)
-    for layer, suffix in places:
-        for theirs, name in names.items():
-            gradient = getattr(peer, f"{theirs}_l{layer}{suffix}").grad.numpy().T
-            np.testing.assert_allclose(
-                of_params[f"layer_{layer}{suffix}"][name], gradient, rtol=1e-4, atol=1e-4
-            )
+    (of_params, of_x), outputs = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(
+        from_torch(cell, part(expected, "weights")), recorded["inputs"]
+    )
+    np.testing.assert_allclose(outputs, expected["outputs"], atol=2e-6)
+    np.testing.assert_allclose(of_x, expected["inputs_gradient"], rtol=1e-4, atol=1e-4)
+    jax.tree.map(
+        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4),
+        of_params,
+        from_torch(cell, part(expected, "gradients")),
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"cell": "gru"}, {"cell": "minlstm"}], ids=str)
@@ -255,7 +257,8 @@ def test_what_stands_beyond_the_lengths_changes_nothing(options):
         jax.tree.map(np.testing.assert_array_equal, one, other)
     # Nor does the width of the padding.
     wider, _ = run(model, params, jnp.pad(x, ((0, 0), (0, 2), (0, 0))), lengths=LENGTHS)
-    np.testing.assert_allclose(wider[:, :STEPS], outputs, atol=1e-6)
+    # Another program, which may round in another way.
+    np.testing.assert_allclose(wider[:, :STEPS], outputs, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -265,8 +268,9 @@ def test_two_halves_with_a_carry_are_the_whole(cell):
     whole, after = run(model, params, x)
     first, between = run(model, params, x[:, :2])
     second, last = run(model, params, x[:, 2:], between)
-    np.testing.assert_allclose(np.concatenate([first, second], 1), whole, atol=1e-6)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), last, after)
+    # Three programs, which may round in three ways.
+    np.testing.assert_allclose(np.concatenate([first, second], 1), whole, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), last, after)
     assert all(leaf.shape == (BATCH, WIDTH) for leaf in jax.tree.leaves(after))
 
 
@@ -297,7 +301,9 @@ def test_locked_dropout_has_one_mask_for_all_steps_and_other_dropout_has_many():
 def test_one_layer_is_never_dropped_out():
     model, x = Recurrent(WIDTH, dropout=0.5), inputs()
     params = noisy_parameters(model)
-    np.testing.assert_array_equal(run(model, params, x, train=True)[0], run(model, params, x)[0])
+    # Two programs; what is not dropped would be twice as large.
+    trained, evaluated = run(model, params, x, train=True)[0], run(model, params, x)[0]
+    np.testing.assert_allclose(trained, evaluated, rtol=1e-5, atol=1e-6)
 
 
 def test_weight_drop_uses_one_thinned_recurrent_matrix_for_all_steps_and_rows():
@@ -315,7 +321,8 @@ def test_weight_drop_uses_one_thinned_recurrent_matrix_for_all_steps_and_rows():
     second = np.tanh(outputs[:, 0] @ expected + own["bias"])
     np.testing.assert_allclose(outputs[:, 1], second, atol=1e-4)
     plain = Recurrent(WIDTH, cell="rnn")
-    np.testing.assert_array_equal(run(model, params, x)[0], run(plain, params, x)[0])
+    evaluated, expected = run(model, params, x)[0], run(plain, params, x)[0]
+    np.testing.assert_allclose(evaluated, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "mingru"])
@@ -329,11 +336,11 @@ def test_zoneout_keeps_states_at_its_rate_and_expects_that_in_evaluation(cell):
     new, _ = run(Recurrent(WIDTH, cell=cell), params, x, carry)
     old = np.asarray(jax.tree.leaves(carry)[0])
     kept = np.asarray(drawn[:, 0]) == old
-    # Two programs may round the last place differently.
-    np.testing.assert_allclose(drawn[:, 0], np.where(kept, old, new[:, 0]), rtol=3e-7)
+    # Two programs may round the last places differently.
+    np.testing.assert_allclose(drawn[:, 0], np.where(kept, old, new[:, 0]), rtol=1e-5, atol=1e-6)
     assert abs(kept.mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / kept.size)
     expected = rate * old + (1 - rate) * np.asarray(new[:, 0])
-    np.testing.assert_allclose(run(model, params, x, carry)[0][:, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(run(model, params, x, carry)[0][:, 0], expected, atol=1e-5)
 
 
 # --- cuDNN --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dlresearch.errors import UserError
 from dlresearch.models import functional
 from dlresearch.models.self_supervised import MaskedTokenHead
 from dlresearch.models.transformer_encoder import TransformerEncoder
+from helpers.references import part, reference
 
 SIZES = {"vocabulary_size": 9, "width": 8, "layers": 2, "heads": 2, "hidden": 12, "dropout": 0.0}
 # 9 is the mask token.
@@ -38,49 +39,45 @@ def encoder(request):
     return *made(3, positions=request.param, max_length=7), request.param
 
 
-def positions(kind, params, time):
-    """Of the same size as the vectors of the tokens after scaling."""
-    if kind == "learned":
-        return np.asarray(params["positions"]["bias"], np.float64)[0, :time] * math.sqrt(8)
-    angles = np.arange(time)[:, None] * 10_000.0 ** (-np.arange(4) / 3)
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+def from_torch(kind):
+    """The recorded weights of PyTorch's encoder as parameters of ours."""
+    weights = part(reference("transformer_encoder"), "weights")
 
+    def dense(name):
+        return {"kernel": weights[f"{name}.weight"].T, "bias": weights[f"{name}.bias"]}
 
-def in_torch(params, embedded):
-    """PyTorch's own encoder, in float64, with these parameters, on one sentence [time, width]."""
-    torch = pytest.importorskip("torch")
+    def norm(name):
+        return {"scale": weights[f"{name}.weight"], "bias": weights[f"{name}.bias"]}
 
-    def layer(p):
-        made = torch.nn.TransformerEncoderLayer(
-            8, 2, 12, 0.0, "gelu", 1e-6, batch_first=True, norm_first=True, dtype=torch.float64
-        )
-        own, mlp = p["own"], p["mlp"]
-        parts = [own[name] for name in ("query", "key", "value")]
-        values = {
-            "self_attn.in_proj_weight": np.concatenate([each["kernel"].T for each in parts]),
-            "self_attn.in_proj_bias": np.concatenate([each["bias"] for each in parts]),
+    def block(name):
+        kernels = np.split(weights[f"{name}.self_attn.in_proj_weight"], 3)
+        biases = np.split(weights[f"{name}.self_attn.in_proj_bias"], 3)
+        own = {
+            part: {"kernel": kernel.T, "bias": bias}
+            for part, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True)
         }
-        for name, dense in {
-            "self_attn.out_proj": own["out"],
-            "linear1": mlp["expand"],
-            "linear2": mlp["project"],
-        }.items():
-            values |= {f"{name}.weight": dense["kernel"].T, f"{name}.bias": dense["bias"]}
-        for name, norm in {"norm1": p["norm_1"], "norm2": p["norm_3"]}.items():
-            values |= {f"{name}.weight": norm["scale"], f"{name}.bias": norm["bias"]}
-        made.load_state_dict({name: torch.tensor(np.array(v)) for name, v in values.items()})
-        return made.eval()
+        return {
+            "own": {**own, "out": dense(f"{name}.self_attn.out_proj")},
+            "mlp": {"expand": dense(f"{name}.linear1"), "project": dense(f"{name}.linear2")},
+            "norm_1": norm(f"{name}.norm1"),
+            "norm_3": norm(f"{name}.norm2"),
+        }
 
-    with torch.no_grad():
-        x = torch.tensor(embedded)[None]
-        for number in range(2):
-            x = layer(params[f"blocks_{number}"])(x)
-        scale, bias = (torch.tensor(np.array(params["norm"][name])) for name in ("scale", "bias"))
-        return torch.nn.functional.layer_norm(x, (8,), scale, bias, 1e-6)[0].numpy()
+    params = {
+        "embedding": {"embedding": weights["embedding"]},
+        **{f"blocks_{number}": block(f"layers.{number}") for number in range(2)},
+        "norm": norm("norm"),
+        "head": dense("head"),
+    }
+    if kind == "learned":
+        params["positions"] = {"bias": weights["positions"][None]}
+    return params
 
 
 def test_tokens_and_classes_are_those_of_pytorch_whatever_the_padding(encoder):
-    model, params, kind = encoder
+    model, own, kind = encoder
+    params = from_torch(kind)
+    assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, own)
 
     @jax.jit
     def both(tokens, lengths):
@@ -90,16 +87,15 @@ def test_tokens_and_classes_are_those_of_pytorch_whatever_the_padding(encoder):
 
     encoded, outputs = both(TOKENS, LENGTHS)
     assert encoded.dtype == outputs.dtype == jnp.float32
-    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    recorded = reference("transformer_encoder")
     for row, length in enumerate(LENGTHS[:2]):
-        tokens = TOKENS[row, :length]
-        x = p["embedding"]["embedding"][tokens] * math.sqrt(8) + positions(kind, params, length)
-        expected = in_torch(p, x)
-        np.testing.assert_allclose(encoded[row, :length], expected, rtol=1e-4, atol=1e-4)
-        scores = expected.mean(0) @ p["head"]["kernel"] + p["head"]["bias"]
-        np.testing.assert_allclose(outputs[row], scores, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(TOKENS[row, :length], recorded[f"tokens/sentence_{row}"])
+        expected = part(recorded, f"{kind}/sentence_{row}")
+        close = {"rtol": 1e-4, "atol": 1e-4}
+        np.testing.assert_allclose(encoded[row, :length], expected["encoded"], **close)
+        np.testing.assert_allclose(outputs[row], expected["scores"], **close)
     # Of nothing, the last layer of zeros.
-    np.testing.assert_allclose(outputs[2], p["head"]["bias"], rtol=1e-6)
+    np.testing.assert_allclose(outputs[2], params["head"]["bias"], rtol=1e-6)
 
 
 def test_a_wider_batch_and_other_padding_change_nothing(encoder):
@@ -119,7 +115,7 @@ def test_without_outputs_it_gives_what_the_head_reads_and_has_the_other_paramete
     vectors, _ = jax.jit(lambda *a: backbone.apply(body, {}, *a, train=False))(TOKENS, LENGTHS)
     assert vectors.shape == (3, 8) and vectors.dtype == jnp.float32
     features = jax.jit(lambda *a: model.features(params, {}, *a))(TOKENS, LENGTHS)
-    np.testing.assert_array_equal(vectors, features)
+    np.testing.assert_allclose(vectors, features, rtol=1e-5, atol=1e-5)  # of two programs
 
 
 def test_dropout_needs_a_key_and_changes_training_alone():

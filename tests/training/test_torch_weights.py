@@ -1,10 +1,10 @@
 """ResNets of torchvision and timm give here what they give there, loaded as a user loads them."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
-from helpers.training.starts import first_variables
-from helpers.training.torch_resnets import BLOCKS, logits, random_weights
 from safetensors.numpy import save_file
 
 from dlresearch.config import component, default_config, validate
@@ -12,8 +12,12 @@ from dlresearch.errors import UserError
 from dlresearch.models import torch_resnet
 from dlresearch.training import Setup
 from dlresearch.training.arrays import parameters_and_state
+from helpers.references import about, part, reference
+from helpers.training.starts import first_variables
+from helpers.training.torch_resnets import BLOCKS, logits, random_weights
 
 CLASSES = 7
+RECORDED = reference("torchvision_resnets")
 
 
 def resnet_config(path, depth, size, **model):
@@ -43,36 +47,47 @@ def save(weights, path):
     return path
 
 
-def images_of(size):
-    return np.random.default_rng(1).standard_normal((2, size, size, 3)).astype(np.float32)
+def torchvision_shapes(depth):
+    """The shape of every array of torchvision's network by its name."""
+    shapes = json.loads(str(RECORDED[f"resnet{depth}/shapes"]))
+    return {name: tuple(shape) for name, shape in shapes.items()}
 
 
 @pytest.mark.parametrize(("depth", "file"), [(18, "w.npz"), (50, "w.safetensors")])
-def test_logits_are_those_of_the_same_weights_in_numpy(tmp_path, depth, file):
-    weights = random_weights(depth, CLASSES)
-    images = images_of(33)  # odd, so that padding shows at every stride
-    expected = logits(weights, images, depth)
-    assert 1 < np.abs(expected).max() < 100
+def test_logits_are_those_of_torchvision_and_numpy_with_the_same_weights(tmp_path, depth, file):
+    recorded = part(RECORDED, f"resnet{depth}")
+    weights = random_weights(depth, CLASSES, about("torchvision_resnets")["seed"])
+    message = "NumPy draws other numbers than those recorded; run tests/references/make.py"
+    np.testing.assert_array_equal(weights["fc.bias"], recorded["last_weights"], message)
+    images = RECORDED["images"]  # of an odd size, so that padding shows at every stride
     found = loaded_logits(resnet_config(save(weights, tmp_path / file), depth, 33), images)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    for expected in (recorded["logits"], logits(weights, images, depth)):
+        assert 1 < np.abs(expected).max() < 100
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("depth", BLOCKS)
-def test_every_array_of_every_depth_has_its_place_and_shape(depth):
+def test_every_array_of_torchvision_has_its_place_and_shape(depth):
     """All of the network is there, and nothing else but PyTorch's counters."""
     config = resnet_config("unused", depth, 32)
     config.start_from.path = None
     variables = Setup(validate(config)).abstract_state.variables
     wanted = {path: leaf.shape for path, leaf in parameters_and_state(variables).items()}
     found = {}
-    for name, array in random_weights(depth, CLASSES).items():
+    for name, shape in torchvision_shapes(depth).items():
         if name.endswith(torch_resnet.COUNTER):
             assert torch_resnet.place_of(name) is None
             continue
         place = torch_resnet.place_of(name)
         assert place is not None, name
-        found[f"model/{place.path}"] = tuple(array.shape[axis] for axis in place.axes)
+        found[f"model/{place.path}"] = tuple(shape[axis] for axis in place.axes)
     assert found == wanted
+
+
+@pytest.mark.parametrize("depth", BLOCKS)
+def test_names_and_shapes_of_the_random_weights_are_those_of_torchvision(depth):
+    ours = {name: array.shape for name, array in random_weights(depth, CLASSES).items()}
+    assert ours == torchvision_shapes(depth)
 
 
 @pytest.mark.parametrize(
@@ -116,35 +131,3 @@ def test_rules_come_after_the_translation(tmp_path):
     config.start_from.rules = ((r"conv1\.weight", "model/stem_conv/kernel"),)
     with pytest.raises(UserError, match="matches no whole parameter path; closest of"):
         first_variables(config)
-
-
-@pytest.mark.parametrize(("depth", "file"), [(18, "w.npz"), (50, "w.safetensors")])
-def test_logits_are_torchvisions(tmp_path, depth, file):
-    """With weights as PyTorch initialises them, and random batch statistics, scales and biases."""
-    torch = pytest.importorskip("torch", reason="needs pip install 'dlresearch[torch]'")
-    torchvision = pytest.importorskip("torchvision", reason="needs pip install 'dlresearch[torch]'")
-    torch.manual_seed(0)
-    model = getattr(torchvision.models, f"resnet{depth}")(num_classes=CLASSES).eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, 0.0, 0.2)
-            torch.nn.init.normal_(module.running_mean, 0.0, 0.3)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
-    images = images_of(65)
-    with torch.no_grad():
-        expected = model(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
-    assert 1 < np.abs(expected).max() < 100
-    weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    found = loaded_logits(resnet_config(save(weights, tmp_path / file), depth, 65), images)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("depth", BLOCKS)
-def test_torchvisions_names_and_shapes_are_those_of_these_tests(depth):
-    torch = pytest.importorskip("torch", reason="needs pip install 'dlresearch[torch]'")
-    torchvision = pytest.importorskip("torchvision", reason="needs pip install 'dlresearch[torch]'")
-    with torch.device("meta"):
-        model = getattr(torchvision.models, f"resnet{depth}")(num_classes=CLASSES)
-    ours = {name: array.shape for name, array in random_weights(depth, CLASSES).items()}
-    assert {name: tuple(value.shape) for name, value in model.state_dict().items()} == ours

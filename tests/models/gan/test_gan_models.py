@@ -1,6 +1,6 @@
 """What every generator and discriminator promises; a new one is a row of a table."""
 
-from functools import cache
+from functools import cache, partial
 from math import prod
 
 import jax
@@ -17,6 +17,7 @@ from dlresearch.models.gan import (
     ResNetDiscriminator,
     ResNetGenerator,
 )
+from helpers.references import reference
 
 BATCH, LATENT, SIZE = 4, 6, 8
 LABEL = jnp.array([0, 2, 1, 2])
@@ -199,8 +200,11 @@ def test_param_dtype_is_the_type_of_the_parameters(kind, name):
     ("kind", "name"), [("generator", "resnet"), ("discriminator", "dcgan spectral")]
 )
 def test_bfloat16_is_near_float32(kind, name):
-    exact, low = computed(kind, name), computed(kind, name, dtype=jnp.bfloat16)
-    difference = np.linalg.norm(low["evaluated"] - exact["evaluated"])
+    exact = computed(kind, name)
+    table = GENERATORS if kind == "generator" else DISCRIMINATORS
+    evaluate = jax.jit(partial(adapted(table, name, dtype=jnp.bfloat16).apply, train=False))
+    low, _ = evaluate(exact["params"], exact["state"], *inputs(table, name))
+    difference = np.linalg.norm(low - exact["evaluated"])
     # bfloat16 has 8 bits: some roundings of 2**-9, not all of one sign.
     assert 0 < difference < 0.03 * np.linalg.norm(exact["evaluated"])
 
@@ -217,7 +221,7 @@ def test_remat_changes_neither_parameters_nor_results(kind, name):
             np.testing.assert_allclose(other, leaf, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [28, 32, 48, 64, 128, 256])
+@pytest.mark.parametrize("size", [28, 48, 256])
 @pytest.mark.parametrize(
     ("generator", "discriminator"),
     [
@@ -297,32 +301,32 @@ def test_parameters_are_as_many_as_published(constructor, first, num_classes, ar
 
 
 def test_a_gradient_penalty_has_the_gradients_of_pytorch():
-    torch = pytest.importorskip("torch")
+    recorded = reference("gan_models")
     model = adapted(DISCRIMINATORS, "dcgan none")
-    (images,) = inputs(DISCRIMINATORS, "dcgan none")
-    params = computed("discriminator", "dcgan none")["params"]
+
+    def ours(name):  # PyTorch's kernels are [out, in, height, width]
+        return recorded[name].transpose(2, 3, 1, 0)
+
+    stages = {
+        f"stages_{number}": {
+            "conv": {
+                "kernel": ours(f"weights/stages_{number}.kernel"),
+                "bias": recorded[f"weights/stages_{number}.bias"],
+            }
+        }
+        for number in (0, 1)
+    }
+    head = {"kernel": recorded["weights/head"], "bias": np.zeros(1, np.float32)}
 
     def penalty(params):
+        images = recorded["images"]
         slope = jax.grad(lambda x: model.apply(params, {}, x, train=True)[0].sum())(images)
         return jnp.mean(jnp.square(slope))
 
-    def tensor(array, *axes):
-        return torch.from_numpy(np.asarray(array).transpose(axes).copy()).requires_grad_()
-
-    layers = [params["stages_0"]["conv"], params["stages_1"]["conv"]]
-    convs = [(tensor(layer["kernel"], 3, 2, 0, 1), tensor(layer["bias"], 0)) for layer in layers]
-    last = tensor(params["head"]["kernel"], 0, 1)
-    x = start = tensor(images, 0, 3, 1, 2)
-    for weight, bias in convs:
-        x = torch.nn.functional.conv2d(x, weight, bias, stride=2, padding=1)
-        x = torch.nn.functional.leaky_relu(x, 0.2)
-    total = (x.permute(0, 2, 3, 1).flatten(1) @ last).sum()
-    (slope,) = torch.autograd.grad(total, start, create_graph=True)
-    slope.square().mean().backward()
-
-    got = jax.jit(jax.grad(penalty))(params)
-    np.testing.assert_allclose(got["head"]["kernel"], last.grad.numpy(), rtol=1e-3, atol=1e-5)
-    for stage, (weight, _) in enumerate(convs):
-        expected = weight.grad.numpy().transpose(2, 3, 1, 0)
-        kernel = got[f"stages_{stage}"]["conv"]["kernel"]
-        np.testing.assert_allclose(kernel, expected, rtol=1e-3, atol=1e-5)
+    value, got = jax.jit(jax.value_and_grad(penalty))({**stages, "head": head})
+    np.testing.assert_allclose(value, recorded["penalty"], rtol=1e-4)
+    tolerance = {"rtol": 1e-3, "atol": 1e-5}
+    np.testing.assert_allclose(got["head"]["kernel"], recorded["gradients/head"], **tolerance)
+    for stage in stages:
+        kernel = got[stage]["conv"]["kernel"]
+        np.testing.assert_allclose(kernel, ours(f"gradients/{stage}.kernel"), **tolerance)

@@ -7,6 +7,7 @@ import pytest
 from flax import linen as nn
 
 from dlresearch.models.gan.layers import Style
+from helpers.references import reference
 
 STYLE = Style(True, nn.initializers.normal(0.5), jnp.float32, jnp.float32)
 X = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
@@ -77,33 +78,23 @@ def test_evaluation_uses_the_kept_vectors_and_moves_nothing(conv, step):
     assert not np.allclose(result, step(variables)[0], rtol=1e-3)
 
 
-def test_a_step_and_its_gradient_are_those_of_pytorch(conv, step):
-    torch = pytest.importorskip("torch")
-    _, variables = conv
-    layer = torch.nn.Conv2d(3, 5, 3, padding=1)
-    with torch.no_grad():
-        layer.weight.copy_(as_torch(torch, variables["params"]["kernel"], (3, 2, 0, 1)))
-        layer.bias.zero_()
-    normalised = torch.nn.utils.spectral_norm(layer)
-    normalised.weight_u.copy_(as_torch(torch, variables["spectral"]["u"], (0,)))
-    expected = normalised(as_torch(torch, X, (0, 3, 1, 2)))
-    expected.square().sum().backward()
+def test_a_step_and_its_gradient_are_those_of_pytorch(conv):
+    recorded = reference("gan_spectral_norm")
+    layer, variables = conv
+    params = {**variables["params"], "kernel": recorded["kernel"]}
+    spectral = {**variables["spectral"], "u": recorded["u"]}
 
+    @jax.jit
     def loss(params):
-        result, state = step({**variables, "params": params})
+        variables = {"params": params, "spectral": spectral}
+        result, state = layer.apply(variables, recorded["images"], train=True, mutable=["spectral"])
         return jnp.sum(jnp.square(result)), (result, state)
 
-    gradients, (result, state) = jax.grad(loss, has_aux=True)(variables["params"])
-    np.testing.assert_allclose(
-        result, expected.detach().numpy().transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-5
-    )
-    np.testing.assert_allclose(state["spectral"]["u"], normalised.weight_u.numpy(), rtol=1e-4)
-    gradient = normalised.weight_orig.grad.numpy().transpose(2, 3, 1, 0)
-    np.testing.assert_allclose(gradients["kernel"], gradient, rtol=1e-3, atol=1e-3)
-
-
-def as_torch(torch, array, axes):
-    return torch.from_numpy(np.asarray(array).transpose(axes).copy())
+    gradients, (result, state) = jax.grad(loss, has_aux=True)(params)
+    np.testing.assert_allclose(result, recorded["outputs"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(state["spectral"]["u"], recorded["new_u"], rtol=1e-4)
+    expected = recorded["kernel_gradient"]
+    np.testing.assert_allclose(gradients["kernel"], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_dense_layers_and_embeddings_have_norm_1_after_many_steps():

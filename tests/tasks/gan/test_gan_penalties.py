@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from dlresearch.tasks.gan.penalties import gradient_penalty, path_length, zero_centred_penalty
+from helpers.references import part, reference
 
-RNG = np.random.default_rng(0)
-REAL, FAKE = RNG.standard_normal((2, 5, 2, 2, 1)).astype(np.float32)
-WEIGHTS = {
-    "first": RNG.standard_normal((4, 6)).astype(np.float32) / 2,
-    "second": RNG.standard_normal(6).astype(np.float32) / 2,
-}
-SHARE = np.asarray(jax.random.uniform(jax.random.key(3), (5, 1, 1, 1)))
+RECORDED = reference("gan_penalties")
+REAL, FAKE = RECORDED["real"], RECORDED["fake"]
+WEIGHTS = part(RECORDED, "weights")
+SHARE, NOISE = RECORDED["share"], RECORDED["noise"]
 BETWEEN = SHARE * REAL + (1 - SHARE) * FAKE
 KEY = jax.random.key(3)
 
@@ -68,21 +66,20 @@ def test_a_penalty_is_that_of_finite_differences(name):
     np.testing.assert_allclose(ours(WEIGHTS), expected, rtol=1e-5)
 
 
+def test_the_recorded_random_numbers_are_those_of_jax():
+    """Otherwise the recorded gradients belong to other points; run tests/references/make.py."""
+    np.testing.assert_array_equal(SHARE, jax.random.uniform(KEY, SHARE.shape))
+    np.testing.assert_allclose(NOISE, jax.random.normal(KEY, NOISE.shape), rtol=1e-5)
+
+
 @every_penalty
 def test_the_gradient_of_a_penalty_is_that_of_double_backward(name):
-    torch = pytest.importorskip("torch")
-    ours, _, points = PENALTIES[name]
-    weights = {k: torch.tensor(v, dtype=torch.float64).requires_grad_() for k, v in WEIGHTS.items()}
-    images = torch.tensor(points, dtype=torch.float64).requires_grad_()
-    logits = torch.tanh(images.flatten(1) @ weights["first"]) @ weights["second"]
-    (slopes,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    if name == "gradient_penalty":
-        penalty = (slopes.flatten(1).norm(dim=1) - 1).square().mean()
-    else:
-        penalty = slopes.square().flatten(1).sum(1).mean()
-    penalty.backward()
-    for key, gradient in jax.grad(ours)(WEIGHTS).items():
-        np.testing.assert_allclose(gradient, weights[key].grad, rtol=1e-4, atol=1e-6)
+    ours, _, _ = PENALTIES[name]
+    expected = part(RECORDED, f"gradients/{name}")
+    gradients = jax.grad(ours)(WEIGHTS)
+    assert gradients.keys() == expected.keys()
+    for key, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected[key], rtol=1e-4, atol=1e-6)
 
 
 def test_a_flat_discriminator_has_a_finite_gradient():
@@ -104,10 +101,9 @@ def test_penalties_are_float32_whatever_the_network_computes_in():
 
 # --- path length --------------------------------------------------------------------------------
 
-STYLES = RNG.standard_normal((3, 2, 4)).astype(np.float32)
-MAP = RNG.standard_normal((8, 12)).astype(np.float32) / 3  # to images 2x3x2
-NOISE = np.asarray(jax.random.normal(KEY, (3, 2, 3, 2))) / np.sqrt(6)
-MEAN = 0.4
+STYLES, MAP = RECORDED["path_length/styles"], RECORDED["path_length/map"]  # to images 2x3x2
+PIXEL_NOISE = NOISE / np.sqrt(6)
+MEAN = RECORDED["path_length/mean"]
 
 
 def synthesise(weights, styles):
@@ -117,7 +113,7 @@ def synthesise(weights, styles):
 def test_path_lengths_are_those_of_finite_differences():
     def projected(styles):
         made = np.tanh(styles.reshape(len(styles), -1) @ MAP.astype(np.float64))
-        return (made * NOISE.reshape(3, -1)).sum(1)
+        return (made * PIXEL_NOISE.reshape(3, -1)).sum(1)
 
     slopes = differences(projected, STYLES).reshape(STYLES.shape)
     expected = np.sqrt(np.square(slopes).sum(-1).mean(-1))
@@ -131,19 +127,10 @@ def test_path_lengths_are_those_of_finite_differences():
 
 
 def test_the_gradient_of_the_path_length_penalty_is_that_of_double_backward():
-    torch = pytest.importorskip("torch")
-
     def ours(weights):
         return path_length(
             lambda styles: synthesise(weights, styles), jnp.asarray(STYLES), KEY, jnp.float32(MEAN)
         )[0]
 
-    weights = torch.tensor(MAP, dtype=torch.float64).requires_grad_()
-    styles = torch.tensor(STYLES, dtype=torch.float64).requires_grad_()
-    made = torch.tanh(styles.flatten(1) @ weights).reshape(3, 2, 3, 2)
-    projected = (made * torch.tensor(NOISE, dtype=torch.float64)).sum()
-    (slopes,) = torch.autograd.grad(projected, styles, create_graph=True)
-    lengths = slopes.square().sum(2).mean(1).sqrt()
-    mean = MEAN + 0.01 * (lengths.mean().detach() - MEAN)
-    (lengths - mean).square().mean().backward()
-    np.testing.assert_allclose(jax.grad(ours)(MAP), weights.grad, rtol=1e-4, atol=1e-6)
+    expected = RECORDED["path_length/gradient"]
+    np.testing.assert_allclose(jax.grad(ours)(MAP), expected, rtol=1e-4, atol=1e-6)
