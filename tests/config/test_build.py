@@ -1,5 +1,4 @@
 import pytest
-from helpers.components import Linen, Net, OtherNet, Untyped, adam, sgd, wrapped
 
 from dlresearch.config import (
     Component,
@@ -11,6 +10,7 @@ from dlresearch.config import (
     validate,
 )
 from dlresearch.errors import UserError
+from helpers.components import Linen, Net, OtherNet, Untyped, adam, sgd, wrapped
 
 
 def test_arguments_and_context_reach_the_constructor():

@@ -1,6 +1,7 @@
 """Changes of colour against Pillow and Matplotlib, and what is drawn against its formula."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,6 @@ import matplotlib.colors
 import numpy as np
 import pytest
 import scipy.stats
-from helpers.data.pictures import KEY, levels_apart, noise, photographs, pillow, run
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from dlresearch.data.augmentations import (
@@ -33,6 +33,7 @@ from dlresearch.data.augmentations.colour import (
 from dlresearch.data.augmentations.rand_augment import Change, apply_changes, smooth
 from dlresearch.data.augmentations.tones import autocontrast, equalise, posterise, solarise
 from dlresearch.errors import UserError
+from helpers.data.pictures import KEY, levels_apart, noise, photographs, pillow, run
 
 MANY = 4000  # draws; the keys are fixed, so that tests of chance always give the same
 FACTORS = np.array([0.0, 0.3, 0.6, 0.9, 1.0, 1.2, 1.6, 1.9], np.float32)
@@ -62,8 +63,10 @@ def difficult():
 @pytest.mark.parametrize("change", ENHANCERS)
 def test_factors_are_those_of_pillow(change):
     image = photographs()
-    amounts = jnp.zeros((8, 4)).at[:, change].set(FACTORS)
-    result = jitter(as_levels(image), jnp.full(8, change), amounts, has_hue=True)
+    amounts = np.zeros((8, 4), np.float32)
+    amounts[:, change] = FACTORS
+    jittered = jax.jit(partial(jitter, has_hue=True))
+    result = jittered(as_levels(image), np.full(8, change), amounts)
     expected = pillow(lambda i, factor: ENHANCERS[change](i).enhance(factor), image, FACTORS)
     # Pillow rounds the mean or the grey pixel to a level, and cuts off what is left of one.
     assert levels_apart(jnp.round(result), expected).max() <= (1 if change == BRIGHTNESS else 2)
@@ -81,7 +84,7 @@ def test_hue_is_turned_as_in_hsv():
     image, turns = photographs().copy(), np.linspace(-0.5, 0.5, 8)
     image[0, 0] = 9  # grey has no hue
     image[1, 0] = (255, 0, 0)
-    result = turn_hue(as_levels(image), jnp.asarray(turns, jnp.float32)[:, None, None, None])
+    result = jax.jit(turn_hue)(as_levels(image), np.float32(turns)[:, None, None, None])
     expected = np.stack([turned(each, turn) for each, turn in zip(image, turns, strict=True)])
     np.testing.assert_allclose(result, expected, atol=2e-3)
 
@@ -154,7 +157,7 @@ TONES = {
 @pytest.mark.parametrize("name", TONES)
 def test_tones_are_those_of_pillow(name):
     change, expected, numbers, allowed = TONES[name]
-    image = difficult()
+    image, change = difficult(), jax.jit(change)
     for number in numbers:
         result = change(as_levels(image), number)
         wanted = pillow(lambda i, number=number: expected(i, number), image)
@@ -173,7 +176,7 @@ def test_tones_are_those_of_pillow(name):
 )
 def test_a_change_comes_as_often_as_it_should_and_at_the_right_levels(make, change):
     image = np.repeat(photographs(2), 500, axis=0)
-    expected = change(as_levels(image[::500]))
+    expected = jax.jit(change)(as_levels(image[::500]))
     result = run(make(probability=0.4), image)
     same = np.all(result == image, axis=(1, 2, 3))
     changed = np.all(result == np.repeat(np.round(expected), 500, axis=0), axis=(1, 2, 3))
@@ -192,7 +195,7 @@ def test_a_change_comes_as_often_as_it_should_and_at_the_right_levels(make, chan
 def test_sharpness_has_the_base_of_pillow():
     image = photographs()
     expected = pillow(lambda i: i.filter(ImageFilter.SMOOTH), image)
-    assert levels_apart(jnp.round(smooth(as_levels(image))), expected).max() <= 1
+    assert levels_apart(jnp.round(jax.jit(smooth)(as_levels(image))), expected).max() <= 1
     tiny = noise(2, 2, 9)
     np.testing.assert_array_equal(smooth(as_levels(tiny)), tiny)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
-from helpers.data.pictures import KEY, levels_apart, noise, photographs, pillow, run
 from PIL import Image
 
 from dlresearch.data.augmentations import (
@@ -20,12 +19,28 @@ from dlresearch.data.augmentations import (
     GaussianBlur,
     RandomResizedCrop,
     ShiftedCrop,
+    blur,
+    boxes,
+    crops,
 )
-from dlresearch.data.augmentations.affine import about_middle, affine
-from dlresearch.data.augmentations.blur import gaussian_blur
-from dlresearch.data.augmentations.boxes import draw_boxes, inside
-from dlresearch.data.augmentations.crops import resized_crop
+from dlresearch.data.augmentations import affine as affine_maps
 from dlresearch.errors import UserError
+from helpers.data.pictures import KEY, levels_apart, noise, photographs, pillow, run
+
+# Compiled as a whole: eagerly, each operation of each shape would be compiled by itself.
+about_middle = jax.jit(affine_maps.about_middle, static_argnums=(4, 5))
+affine = jax.jit(affine_maps.affine, static_argnums=(2, 3))
+gaussian_blur = jax.jit(blur.gaussian_blur)
+draw_boxes = jax.jit(boxes.draw_boxes, static_argnums=(1, 2, 3, 4))
+inside = jax.jit(boxes.inside, static_argnums=(1, 2))
+resized_crop = jax.jit(crops.resized_crop, static_argnums=2)
+
+
+def drawn_by(augmentation, count, height, width, key=KEY):
+    return np.asarray(
+        jax.jit(augmentation.draw, static_argnums=(1, 2, 3))(key, count, height, width)
+    )
+
 
 TYPES = (np.uint8, np.float32)
 MANY = 4000  # draws; the keys are fixed, so that tests of chance always give the same
@@ -138,25 +153,25 @@ def torchvision_box(rng, height, width, area, ratio):
     [((64, 64), (0.08, 1.0), (3 / 4, 4 / 3)), ((30, 50), (0.02, 0.33), (0.3, 3.3))],
 )
 def test_boxes_are_drawn_as_in_torchvision(within, area, ratio):
-    boxes, found = draw_boxes(KEY, MANY, within, area, ratio)
+    seen, found = draw_boxes(KEY, MANY, within, area, ratio)
     rng = np.random.default_rng(0)
     expected = [torchvision_box(rng, *within, area, ratio) for _ in range(MANY)]
     assert np.mean(np.asarray(found)) > 0.99
-    boxes = np.asarray(boxes)[np.asarray(found)]
+    seen = np.asarray(seen)[np.asarray(found)]
     expected = np.array([box for box in expected if box is not None])
-    assert np.all(boxes[:, :2] >= 0) and np.all(boxes[:, 2:] > 0)
-    assert np.all(boxes[:, :2] + boxes[:, 2:] <= within)
+    assert np.all(seen[:, :2] >= 0) and np.all(seen[:, 2:] > 0)
+    assert np.all(seen[:, :2] + seen[:, 2:] <= within)
     for column in range(4):
-        assert scipy.stats.ks_2samp(boxes[:, column], expected[:, column]).pvalue > 0.01
-    areas = [each[:, 2] * each[:, 3] for each in (boxes, expected)]
+        assert scipy.stats.ks_2samp(seen[:, column], expected[:, column]).pvalue > 0.01
+    areas = [each[:, 2] * each[:, 3] for each in (seen, expected)]
     assert scipy.stats.ks_2samp(*areas).pvalue > 0.01
 
 
 def test_where_no_crop_fits_it_is_what_fits_of_the_middle():
     crop = RandomResizedCrop(area=(1.0, 1.0))
     # All of a wide image has a ratio of 4, and what is drawn is at most 4 / 3.
-    np.testing.assert_array_equal(crop.draw(KEY, 5, 30, 120), [[0, 40, 30, 40]] * 5)
-    np.testing.assert_array_equal(crop.draw(KEY, 5, 120, 30), [[40, 0, 40, 30]] * 5)
+    np.testing.assert_array_equal(drawn_by(crop, 5, 30, 120), [[0, 40, 30, 40]] * 5)
+    np.testing.assert_array_equal(drawn_by(crop, 5, 120, 30), [[40, 0, 40, 30]] * 5)
 
 
 def test_random_resized_crop_shows_the_boxes_it_draws():
@@ -164,9 +179,9 @@ def test_random_resized_crop_shows_the_boxes_it_draws():
     crop = RandomResizedCrop(size=(24, 32))
     result = run(crop, image)
     box_key, _ = jax.random.split(KEY)
-    boxes = crop.draw(box_key, *image.shape[:3])
+    drawn = drawn_by(crop, *image.shape[:3], key=box_key)
     # Compiled by itself it rounds the same but for a value in the middle between two levels.
-    expected = resized_crop(jnp.asarray(image), boxes, (24, 32))
+    expected = resized_crop(jnp.asarray(image), drawn, (24, 32))
     assert levels_apart(result, expected).max() <= 1
     assert np.mean(result != expected) < 0.001
     some = run(RandomResizedCrop(probability=0.5), np.repeat(image, 20, axis=0))
@@ -226,9 +241,8 @@ def test_affine_matrices_are_the_inverse_of_shear_rotate_scale_move():
 
 def test_affine_draws_evenly_between_its_limits():
     height, width = 40, 56
-    matrices = np.asarray(
-        Affine(30, (0.1, 0.2), (0.8, 1.5), shear=20).draw(KEY, MANY, height, width), np.float64
-    )
+    augmentation = Affine(30, (0.1, 0.2), (0.8, 1.5), shear=20)
+    matrices = drawn_by(augmentation, MANY, height, width).astype(np.float64)
     linear = matrices[:, :, :2]
     scale = 1 / np.sqrt(np.linalg.det(linear))
     forward = np.linalg.inv(linear * scale[:, None, None])  # rotation @ shear
@@ -341,11 +355,11 @@ def test_erasing_by_noise_fills_with_what_is_normal_for_the_type(dtype):
 
 
 def test_a_box_is_where_it_says():
-    boxes = jnp.array([[1, 2, 3, 4], [-2, 5, 4, 9], [0, 0, 0, 5]])
+    places = jnp.array([[1, 2, 3, 4], [-2, 5, 4, 9], [0, 0, 0, 5]])
     expected = np.zeros((3, 6, 8), bool)
     expected[0, 1:4, 2:6] = True
     expected[1, 0:2, 5:8] = True
-    np.testing.assert_array_equal(inside(boxes, 6, 8)[..., 0], expected)
+    np.testing.assert_array_equal(inside(places, 6, 8)[..., 0], expected)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from helpers.data.pictures import KEY, noise
 
 from dlresearch.data.augmentations import CutMix, Mixup, apply_all
 from dlresearch.data.augmentations.mixing import draw_patch, mix, symmetric_beta
 from dlresearch.errors import UserError
+from helpers.data.pictures import KEY, noise
 
 TYPES = (np.uint8, np.float32)
 COUNT, CLASSES = 2000, 5

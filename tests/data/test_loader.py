@@ -4,12 +4,12 @@ import threading
 
 import numpy as np
 import pytest
-from helpers.data.data_pieces import AddNoise, Counting, Fails
 
 from dlresearch.data import ArraySource, TrainingOrder, evaluation_batches, load_all, stream
 from dlresearch.data.embedded import Digits
 from dlresearch.data.synthetic import Synthetic
 from dlresearch.errors import UserError
+from helpers.data.data_pieces import AddNoise, Counting, Fails
 
 ALL = slice(None)
 

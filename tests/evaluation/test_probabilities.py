@@ -3,16 +3,10 @@ whatever the batches and devices.
 """
 
 import io
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.evaluation.probability_runs import findings, metrics_of, outputs_and_labels
 from PIL import Image
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
@@ -28,6 +22,13 @@ from sklearn.preprocessing import label_binarize
 
 from dlresearch.errors import UserError
 from dlresearch.evaluation.calibration import expected_calibration_error, fit_temperature
+from helpers.evaluation.probability_runs import (
+    findings,
+    metrics_of,
+    metrics_on_eight_devices,
+    outputs_and_labels,
+)
+from helpers.processes import on_eight_devices
 
 BATCH_SIZES = [1, 7, 64, 500]
 
@@ -158,22 +159,8 @@ def test_confidence_at_the_edge_of_a_bin_belongs_to_the_lower_one():
 
 
 def test_metrics_are_the_same_on_eight_devices():
-    folder = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, str(folder / "probability_runs.py"), "64"],
-        env={
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-            "PYTHONPATH": str(folder.parents[1]),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found.pop("devices") == 8
+    found = on_eight_devices(metrics_on_eight_devices, 64)
+    # Computed in float64 on the host, from the same logits in the same order.
     assert found == metrics_of(findings(*outputs_and_labels(), 7, temperature_share=0.3))
 
 

@@ -1,7 +1,6 @@
 """What every built-in model promises, whatever its kind; a new model is one more row of MODELS."""
 
-from functools import cache
-from types import SimpleNamespace
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -42,22 +41,51 @@ MODELS = {
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
-@cache  # so that each model is compiled once
-def made(name):
-    model = jitted(adapted(name))
-    inputs = jax.random.normal(jax.random.key(1), MODELS[name][2])
-    return model, inputs, *model.init(jax.random.key(0), inputs)
+one_of_each_family = pytest.mark.parametrize("name", ["mlp batch norm", "convnet"])
+
+
+def inputs(name):
+    return jax.random.normal(jax.random.key(1), MODELS[name][2])
 
 
 def adapted(name, **more):
     constructor, arguments, *_ = MODELS[name]
-    return functional(constructor, num_outputs=3, **arguments, **more)
+    return functional(constructor, **{"num_outputs": 3, **arguments, **more})
 
 
-def jitted(model):
-    """Eagerly, each operation of each shape would be compiled by itself."""
-    apply = jax.jit(model.apply, static_argnames="train")
-    return SimpleNamespace(init=jax.jit(model.init), apply=apply, eager=model.apply)
+def last_layer(params):
+    return max((key for key in params if key.startswith("Dense")), key=lambda key: int(key[6:]))
+
+
+def without_last_layer(params):
+    return {key: value for key, value in params.items() if key != last_layer(params)}
+
+
+@cache  # so that each model is compiled once
+def computed(name):
+    """Parameters, state, and what a training step and an evaluation make of them."""
+    model, backbone = adapted(name), adapted(name, num_outputs=None)
+    params, state = jax.jit(model.init)(jax.random.key(0), inputs(name))
+
+    @jax.jit
+    def compute(key):
+        def loss(params):
+            outputs, new_state = model.apply(params, state, inputs(name), train=True, key=key)
+            return jnp.sum(jnp.square(outputs - 1)), (outputs, new_state)
+
+        gradients, (trained, new_state) = jax.grad(loss, has_aux=True)(params)
+        evaluated, same_state = model.apply(params, state, inputs(name), train=False, key=key)
+        body = without_last_layer(params)
+        return {
+            "gradients": gradients,
+            "trained": trained,
+            "new state": new_state,
+            "evaluated": evaluated,
+            "same state": same_state,
+            "features": backbone.apply(body, state, inputs(name), train=False)[0],
+        }
+
+    return {"params": params, "state": state, **compute(jax.random.key(2))}, compute
 
 
 def differ(a, b):
@@ -65,44 +93,46 @@ def differ(a, b):
 
 
 @every_model
-def test_outputs_are_float32_of_the_asked_size_and_the_same_under_jit(name):
-    model, inputs, params, state = made(name)
-    outputs, _ = model.apply(params, state, inputs, train=False)
-    assert outputs.shape == (6, 3)
-    assert outputs.dtype == jnp.float32
-    eager, _ = model.eager(params, state, inputs, train=False)
-    np.testing.assert_allclose(outputs, eager, rtol=1e-5, atol=1e-5)  # fusion reorders sums
+def test_outputs_are_float32_of_the_asked_size(name):
+    values, _ = computed(name)
+    assert values["evaluated"].shape == values["trained"].shape == (6, 3)
+    assert values["evaluated"].dtype == values["trained"].dtype == jnp.float32
+
+
+@one_of_each_family
+def test_outputs_are_the_same_without_jit(name):
+    values, _ = computed(name)
+    eager, _ = adapted(name).apply(values["params"], values["state"], inputs(name), train=False)
+    # Fusion reorders sums of numbers of order 1.
+    np.testing.assert_allclose(values["evaluated"], eager, rtol=1e-5, atol=1e-5)
 
 
 @every_model
 def test_every_parameter_has_a_gradient(name):
-    model, inputs, params, state = made(name)
-
-    @jax.jit
-    def gradient(params):
-        def loss(params):
-            outputs, _ = model.apply(params, state, inputs, train=True, key=jax.random.key(2))
-            return jnp.sum(jnp.square(outputs - 1))
-
-        return jax.grad(loss)(params)
-
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
+    values, _ = computed(name)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(values["gradients"]):
         assert np.isfinite(leaf).all() and np.any(leaf != 0), path
 
 
 @every_model
 def test_bfloat16_keeps_parameters_statistics_and_outputs_in_float32(name):
-    exact, inputs, params, state = made(name)
-    model = jitted(adapted(name, dtype=jnp.bfloat16))
-    outputs, new_state = model.apply(params, state, inputs, train=True, key=jax.random.key(2))
-    assert {leaf.dtype for leaf in jax.tree.leaves((params, new_state, outputs))} == {
+    model = adapted(name, dtype=jnp.bfloat16)
+    params, state = jax.eval_shape(model.init, jax.random.key(0), inputs(name))
+    step = partial(model.apply, train=True, key=jax.random.key(2))
+    results = jax.eval_shape(step, params, state, inputs(name))
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, state, results))} == {
         jnp.dtype(jnp.float32)
     }
-    low, _ = model.apply(params, state, inputs, train=False)
-    high, _ = exact.apply(params, state, inputs, train=False)
+
+
+@one_of_each_family
+def test_bfloat16_is_near_float32(name):
+    exact, _ = computed(name)
+    evaluate = jax.jit(partial(adapted(name, dtype=jnp.bfloat16).apply, train=False))
+    low, _ = evaluate(exact["params"], exact["state"], inputs(name))
     # bfloat16 has 8 bits: 2**-8 a rounding, a handful of layers, outputs of order 1.
-    np.testing.assert_allclose(low, high, atol=0.1)
-    assert MODELS[name][1].get("hidden") == () or differ(low, high)
+    np.testing.assert_allclose(low, exact["evaluated"], atol=0.1)
+    assert differ(low, exact["evaluated"])
 
 
 @every_model
@@ -115,44 +145,38 @@ def test_param_dtype_is_the_type_of_the_parameters(name):
 
 @every_model
 def test_batch_statistics_change_in_training_only(name):
-    model, inputs, params, state = made(name)
+    values, _ = computed(name)
     has_statistics = MODELS[name][3]
-    assert bool(state) == has_statistics
-    _, trained = model.apply(params, state, inputs, train=True, key=jax.random.key(2))
-    _, evaluated = model.apply(params, state, inputs, train=False)
-    same = [jax.tree.all(jax.tree.map(np.array_equal, state, s)) for s in (trained, evaluated)]
+    assert bool(values["state"]) == has_statistics
+    after = (values["new state"], values["same state"])
+    same = [jax.tree.all(jax.tree.map(np.array_equal, values["state"], s)) for s in after]
     assert same == [not has_statistics, True]
 
 
 @every_model
 def test_dropout_depends_on_the_key_in_training_only(name):
-    model, inputs, params, state = made(name)
-
-    def outputs(seed, train):
-        return model.apply(params, state, inputs, train=train, key=jax.random.key(seed))[0]
-
-    assert differ(outputs(1, True), outputs(2, True)) == MODELS[name][4]
-    assert not differ(outputs(1, True), outputs(1, True))
-    assert not differ(outputs(1, False), outputs(2, False))
+    values, compute = computed(name)
+    again, other = compute(jax.random.key(2)), compute(jax.random.key(3))
+    assert differ(values["trained"], other["trained"]) == MODELS[name][4]
+    assert not differ(values["trained"], again["trained"])
+    assert not differ(values["evaluated"], other["evaluated"])
 
 
 @every_model
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_without_outputs_a_model_gives_what_its_last_layer_reads(name, dtype):
-    constructor, arguments, *_ = MODELS[name]
-    model, inputs, params, state = made(name)
-    last = max((key for key in params if key.startswith("Dense")), key=lambda key: int(key[6:]))
-    body = {key: value for key, value in params.items() if key != last}
-    backbone = functional(constructor, num_outputs=None, dtype=dtype, **arguments)
-    features, _ = jitted(backbone).apply(body, state, inputs, train=False)
-    assert features.shape == (6, params[last]["kernel"].shape[0])
-    assert features.dtype == jnp.float32
-    needed, _ = jax.eval_shape(backbone.init, jax.random.key(0), inputs)
-    assert jax.tree.structure(needed) == jax.tree.structure(body)
-    if dtype == jnp.float32:
-        outputs, _ = model.apply(params, state, inputs, train=False)
-        expected = features @ params[last]["kernel"] + params[last]["bias"]
-        np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+def test_without_outputs_a_model_gives_what_its_last_layer_reads(name):
+    values, _ = computed(name)
+    last = values["params"][last_layer(values["params"])]
+    body = without_last_layer(values["params"])
+    assert values["features"].shape == (6, last["kernel"].shape[0])
+    expected = values["features"] @ last["kernel"] + last["bias"]
+    np.testing.assert_allclose(values["evaluated"], expected, rtol=1e-5, atol=1e-5)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        backbone = adapted(name, num_outputs=None, dtype=dtype)
+        needed, state = jax.eval_shape(backbone.init, jax.random.key(0), inputs(name))
+        assert jax.tree.structure(needed) == jax.tree.structure(body)
+        evaluate = partial(backbone.apply, train=False)
+        features, _ = jax.eval_shape(evaluate, needed, state, inputs(name))
+        assert features.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("constructor", [MLP, ConvNet])
@@ -168,27 +192,32 @@ def test_halving_is_max_pooling_and_so_is_its_gradient(shape):
     def pooled(images):
         return nn.max_pool(images, (2, 2), strides=(2, 2))
 
-    outputs, backward = jax.vjp(halve_by_max, images)
-    expected, expected_backward = jax.vjp(pooled, images)
-    np.testing.assert_array_equal(outputs, expected)
-    np.testing.assert_array_equal(backward(outputs)[0], expected_backward(outputs)[0])
+    @jax.jit
+    def both(images):
+        outputs, backward = jax.vjp(halve_by_max, images)
+        expected, expected_backward = jax.vjp(pooled, images)
+        # Behind both the same gradient; nothing is summed, as windows do not overlap.
+        return (outputs, *backward(outputs)), (expected, *expected_backward(outputs))
+
+    jax.tree.map(np.testing.assert_array_equal, *both(images))
 
 
 def test_mlp_is_the_formula():
-    model, inputs, params, state = made("mlp")
-    x = np.asarray(inputs, np.float64)
+    values, _ = computed("mlp")
+    x, params = np.asarray(inputs("mlp"), np.float64), values["params"]
     layers = [jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), p) for p in params.values()]
     for layer in layers[:-1]:
         x = np.maximum(x @ layer["kernel"] + layer["bias"], 0)
     x = x @ layers[-1]["kernel"] + layers[-1]["bias"]
-    np.testing.assert_allclose(model.apply(params, state, inputs, train=False)[0], x, rtol=1e-4)
+    # Sums of some ten products in float32, of outputs of order 1.
+    np.testing.assert_allclose(values["evaluated"], x, rtol=1e-4, atol=1e-5)
 
 
 def test_batch_norm_averages_are_of_the_batch_with_momentum_a_tenth():
-    model, inputs, params, state = made("mlp batch norm")
-    hidden = np.asarray(inputs, np.float64) @ np.asarray(params["Dense_0"]["kernel"], np.float64)
-    _, new_state = model.apply(params, state, inputs, train=True, key=jax.random.key(2))
-    statistics = new_state["batch_stats"]["BatchNorm_0"]
+    values, _ = computed("mlp batch norm")
+    kernel = np.asarray(values["params"]["Dense_0"]["kernel"], np.float64)
+    hidden = np.asarray(inputs("mlp batch norm"), np.float64) @ kernel
+    statistics = values["new state"]["batch_stats"]["BatchNorm_0"]
     np.testing.assert_allclose(statistics["mean"], 0.1 * hidden.mean(0), atol=1e-5)
     np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * hidden.var(0), rtol=1e-4)
 
@@ -200,10 +229,10 @@ def test_batch_norm_averages_are_of_the_batch_with_momentum_a_tenth():
 def test_misspelt_choice_names_the_closest(argument, value, closest):
     model = functional(ConvNet, num_outputs=3, **{argument: value})
     with pytest.raises(UserError, match=closest):
-        model.init(jax.random.key(0), jnp.zeros(IMAGES))
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(IMAGES))
 
 
 def test_too_many_stages_for_the_image_is_explained():
     model = functional(ConvNet, num_outputs=3, widths=(2, 2, 2, 2))
     with pytest.raises(UserError, match="8x8"):
-        model.init(jax.random.key(0), jnp.zeros(IMAGES))
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(IMAGES))

@@ -1,5 +1,7 @@
 """Layers that several image models share."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +54,7 @@ def test_blur_pool_is_the_binomial_filter_at_every_second_place(height, width):
         return (padded[:-2] + 2 * padded[1:-1] + padded[2:])[::2] / 4
 
     expected = np.apply_along_axis(blurred, 2, np.apply_along_axis(blurred, 1, images))
-    np.testing.assert_allclose(blur_pool(jnp.asarray(images)), expected, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(blur_pool)(images), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_blur_pool_keeps_a_constant_and_removes_a_checkerboard():
@@ -85,9 +87,12 @@ def test_maximum_of_neighbours_is_that_of_a_window(height, width, stride):
     def theirs(images):
         return nn.max_pool(images, (3, 3), (stride, stride), padding)
 
-    np.testing.assert_array_equal(ours(images), theirs(images))
-    slopes = [jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(images) for f in (ours, theirs)]
-    np.testing.assert_allclose(*slopes, rtol=1e-6)
+    def with_slopes(function):
+        return jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(function(x)))))(images)
+
+    np.testing.assert_array_equal(jax.jit(ours)(images), jax.jit(theirs)(images))
+    # Slopes of up to nine windows are added in another order, and may cancel each other.
+    np.testing.assert_allclose(with_slopes(ours), with_slopes(theirs), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -100,11 +105,13 @@ def test_convolution_of_size_one_is_a_product(stride):
     def loss(variables, module):
         return jnp.sum(jnp.sin(module.apply(variables, images)))
 
-    np.testing.assert_allclose(
-        ours.apply(variables, images), usual.apply(variables, images), rtol=1e-5, atol=1e-6
-    )
+    @partial(jax.jit, static_argnums=1)
+    def outputs_and_slopes(variables, module):
+        return module.apply(variables, images), jax.grad(loss)(variables, module)
+
+    # Gradients are sums over 70 pixels of order 1.
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        jax.grad(loss)(variables, ours),
-        jax.grad(loss)(variables, usual),
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5),
+        outputs_and_slopes(variables, ours),
+        outputs_and_slopes(variables, usual),
     )

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers.training.small_runs import classification_config
 
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError
 from dlresearch.models import MLP, ConvNet, KeepProducts, functional
 from dlresearch.training import Setup
 from dlresearch.training.call import make_call
+from helpers.training.small_runs import classification_config
 
 POLICIES = ("none", "dots", "blocks")
 # XLA:CPU of jaxlib 0.10 takes the barriers that `jax.checkpoint` sets away before it merges equal

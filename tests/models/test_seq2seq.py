@@ -16,12 +16,11 @@ TARGET = jnp.array([[1, 5, 9], [1, 4, 4]])
 
 def made(**options):
     model = functional(AttentionSeq2Seq, **{**SIZES, **options})
-    params, state = jax.jit(model.init)(jax.random.key(0), SOURCE, LENGTHS, TARGET)
-    # Biases begin at 0, which would hide where they are used.
-    leaves, structure = jax.tree.flatten(params)
+    params, state = jax.eval_shape(model.init, jax.random.key(0), SOURCE, LENGTHS, TARGET)
     rng = np.random.default_rng(0)
-    noisy = [each + 0.3 * rng.standard_normal(each.shape).astype(np.float32) for each in leaves]
-    return model, structure.unflatten(noisy), state
+    # Biases begin at 0, which would hide where they are used; and `init` takes long to compile.
+    noise = jax.tree.map(lambda leaf: np.float32(0.5 * rng.standard_normal(leaf.shape)), params)
+    return model, noise, state
 
 
 def softmax(scores):
@@ -109,11 +108,9 @@ VARIANTS = {
 def test_logits_and_attention_are_those_of_the_formulas_whatever_the_padding(variant):
     options = VARIANTS[variant]
     model, params, state = made(**options)
-    logits, _ = jax.jit(lambda *inputs: model.apply(params, state, *inputs, train=False))(
-        SOURCE, LENGTHS, TARGET
-    )
 
-    def stepwise(source, lengths, target):
+    @jax.jit
+    def both(source, lengths, target):
         def call(method, *inputs):
             return model.apply(params, state, *inputs, train=False, method=method)[0]
 
@@ -122,9 +119,10 @@ def test_logits_and_attention_are_those_of_the_formulas_whatever_the_padding(var
         for tokens in target.T:
             carried, *found = call("step", memory, carried, tokens)
             steps.append(found)
-        return jax.tree.map(lambda *each: jnp.stack(each, axis=1), *steps)
+        stepwise = jax.tree.map(lambda *each: jnp.stack(each, axis=1), *steps)
+        return call("__call__", source, lengths, target), stepwise
 
-    stepped, attention = jax.jit(stepwise)(SOURCE, LENGTHS, TARGET)
+    logits, (stepped, attention) = both(SOURCE, LENGTHS, TARGET)
     for row, length in enumerate(LENGTHS):
         expected, attended = reference(
             params,
@@ -158,7 +156,12 @@ def test_dropout_is_random_in_training_only_and_the_same_for_the_same_key():
 def test_without_a_bridge_the_decoder_begins_at_zero():
     model, params, state = made(bridge=False)
     assert "bridge" not in params
-    _, carried = model.apply(params, state, SOURCE, LENGTHS, 3, train=False, method="encode")[0]
+
+    @jax.jit
+    def encoded(params):
+        return model.apply(params, state, SOURCE, LENGTHS, 3, train=False, method="encode")[0]
+
+    _, carried = encoded(params)
     assert all(not np.any(each) for each in jax.tree.leaves(carried))
 
 

@@ -71,7 +71,7 @@ def test_frozen_parameters_do_not_change_what_the_others_do(name):
     frozen, _ = updates(name=name, weight_decay=0.1, freeze=("stem/.*",))
     # Not bit-equal: XLA may fuse the two programs differently.
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), free["head"], frozen["head"]
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), free["head"], frozen["head"]
     )
 
 
@@ -87,7 +87,7 @@ def test_learning_rate_is_the_peak_times_the_schedule():
         schedule=Component("linear", warmup=10),
     )
     expected = jax.tree.map(lambda p, g: p - 0.04 * g, PARAMS, GRADIENTS)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), params, expected)
 
 
 def test_arguments_reach_the_optimizer():
@@ -124,7 +124,7 @@ def test_a_group_has_its_own_optimizer_rate_schedule_and_decay():
     plain, _ = updates(steps=3)
     grouped, state = updates(steps=3, groups={"head": head})
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), grouped["stem"], plain["stem"]
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), grouped["stem"], plain["stem"]
     )
     kernel, bias = PARAMS["head"]["kernel"], PARAMS["head"]["bias"]
     for rate in (0.5, 0.25):  # and then 0

@@ -1,10 +1,7 @@
 """How parameters, and what belongs to them, are split: by shapes alone, then on eight devices."""
 
 import re
-import subprocess
-import sys
 from math import prod
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +9,6 @@ import optax
 import pytest
 from flax import linen as nn
 from flax import nnx
-from helpers.processes import ROOT, environment
-from helpers.verbs import SMALL, call
 from jax.sharding import PartitionSpec
 
 from dlresearch.config import Component, Optimizer, component, default_config, validate
@@ -30,6 +25,9 @@ from dlresearch.parallel import (
 )
 from dlresearch.patterns import path_of
 from dlresearch.training import Setup
+from helpers.processes import on_eight_devices
+from helpers.training.split_state import check_state_on_eight_devices
+from helpers.verbs import SMALL, call
 
 MIN_SIZE = 16384
 
@@ -567,20 +565,10 @@ def test_check_plans_for_devices_that_are_not_there(tmp_path):
 
 # --- eight devices ------------------------------------------------------------------------------
 
-EIGHT = Path(__file__).with_name("split_state.py")
-
 
 @pytest.mark.slow
 def test_state_lies_on_eight_devices_as_promised_and_stays_there(tmp_path):
-    """See the script; it ends with an error where anything is not as promised."""
-    outcome = subprocess.run(
-        [sys.executable, str(EIGHT), str(tmp_path)],
-        env=environment(devices=8),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert outcome.returncode == 0, outcome.stderr[-3000:]
+    on_eight_devices(check_state_on_eight_devices, tmp_path)
 
 
 def test_a_part_is_what_the_words_say():

@@ -85,7 +85,7 @@ def test_beam_of_one_is_greedy_search():
     one, expected = searched(STARTS, beam=1), searched_greedily(STARTS)
     ended = (np.asarray(expected.tokens) == EOS).any(axis=1)
     np.testing.assert_array_equal(one.tokens, expected.tokens)
-    np.testing.assert_allclose(one.scores, expected.scores, rtol=1e-6)
+    np.testing.assert_allclose(one.scores, expected.scores, rtol=1e-5)  # of two programs
     assert ended.any()
 
 
@@ -108,7 +108,9 @@ def test_other_sentences_of_the_batch_change_nothing(beam):
     for row in (0, SENTENCES - 1):
         alone = searched(STARTS[row : row + 1], beam)
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[row])
-        np.testing.assert_allclose(alone.scores[0], together.scores[row], rtol=1e-6)
+        np.testing.assert_allclose(
+            alone.scores[0], together.scores[row], rtol=1e-5
+        )  # of two programs
 
 
 @pytest.mark.parametrize("beam", [1, 2])

@@ -85,10 +85,11 @@ def evaluated(streams: int | None, size: int, length: int, variables) -> dict[st
 def test_one_stream_is_evaluated_as_the_text_in_one_go(variables, length):
     expected = reference(variables.params)
     found = evaluated(1, 1, length, variables)
+    # The model computes in float32: each cross-entropy has some units in the last place.
     assert found["tokens"] == len(TEXT) - 1
-    assert found["loss"] == pytest.approx(expected.mean(), rel=1e-6)
-    assert found["perplexity"] == pytest.approx(np.exp(expected.mean()), rel=1e-6)
-    assert found["bits_per_character"] == pytest.approx(expected.mean() / np.log(2), rel=1e-6)
+    assert found["loss"] == pytest.approx(expected.mean(), rel=1e-5)
+    assert found["perplexity"] == pytest.approx(np.exp(expected.mean()), rel=1e-5)
+    assert found["bits_per_character"] == pytest.approx(expected.mean() / np.log(2), rel=1e-5)
 
 
 def test_streams_and_windows_do_not_change_how_many_tokens_count(variables):
@@ -109,7 +110,7 @@ def test_padding_does_not_change_the_scores_of_a_row(variables):
     both = [jax.jit(task.predict)(variables, each) for each in (batch, wider)]
     for name in ("nll", "count", "correct"):
         plain, padded = (found[name] for found in both)
-        np.testing.assert_allclose(padded, plain, rtol=1e-6)
+        np.testing.assert_allclose(padded, plain, rtol=1e-5)  # sums of two programs
 
 
 def losses_of_an_epoch(task, variables, source, order):
@@ -129,7 +130,7 @@ def test_training_carries_on_and_rows_may_come_in_any_order(variables):
     task = a_task(source)
     losses, carry = losses_of_an_epoch(task, variables, source, [0, 1, 2, 3])
     others, same = losses_of_an_epoch(task, variables, source, [2, 0, 3, 1])
-    np.testing.assert_allclose(others, losses, rtol=1e-6)
+    np.testing.assert_allclose(others, losses, rtol=1e-5)  # sums in another order
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), same, carry)
     counts = [float(np.sum(batch["length"] - 1)) for batch in batches(source, 4)]
     evaluated_loss = evaluated(4, 4, 6, variables)["loss"]

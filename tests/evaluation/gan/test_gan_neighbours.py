@@ -51,9 +51,9 @@ def test_neighbours_equal_a_search_through_all_images(batch_size):
     found = evaluator.run(predict, VARIABLES, batches(TRAIN, batch_size))
     distance, order = by_hand(MADE, TRAIN)
     assert distance[0] == 0  # the first was copied
-    assert found["nearest_distance"] == pytest.approx(distance.mean(), rel=1e-6)
+    assert found["nearest_distance"] == pytest.approx(distance.mean(), rel=1e-5)
     held_out, _ = by_hand(HELD_OUT[:10], TRAIN)
-    assert found["real_nearest_distance"] == pytest.approx(held_out.mean(), rel=1e-6)
+    assert found["real_nearest_distance"] == pytest.approx(held_out.mean(), rel=1e-5)
     assert evaluator.about == "10 generated, among 45 of the source, in pixels"
 
     picture = np.asarray(Image.open(io.BytesIO(found["neighbours.png"])))

@@ -3,12 +3,7 @@ features in one piece, whatever the batches, rounds and devices.
 """
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,49 +15,21 @@ from dlresearch.evaluation.gan import Extractor, SampleQualityEvaluator, quality
 from dlresearch.evaluation.gan.distances import frechet_distance, kernel_distance
 from dlresearch.evaluation.gan.manifolds import balls, density_coverage, precision_recall
 from dlresearch.evaluation.gan.moments import Moments
-from dlresearch.parallel import make_mesh, put_batch
+from dlresearch.parallel import make_mesh
 from dlresearch.tasks import Variables
-
-REAL = np.random.default_rng(0).integers(0, 256, (50, 2, 2, 1)).astype(np.uint8)
-LABELS = (np.arange(50) % 3).astype(np.int32)
-VARIABLES = Variables(params={"shift": jnp.float32(20)}, state={})
-
-
-def predict(variables, batch):
-    """Noise that depends on the number of the example, on its label, and on what was learned."""
-    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(0), number))(batch[EXAMPLE])
-    noise = jax.vmap(lambda key: jax.random.uniform(key, (2, 2, 1), maxval=200))(keys)
-    moved = noise + variables.params["shift"] + 5 * batch["label"][:, None, None, None]
-    return {"image": moved.astype(jnp.uint8)}
-
-
-def samples(count):
-    """What `predict` gives for so many samples, in rounds over the examples."""
-    label = LABELS[np.arange(count) % 50]
-    batch = {EXAMPLE: np.arange(count, dtype=np.int32), "label": label}
-    return np.asarray(predict(VARIABLES, batch)["image"]), label
-
-
-class Batches:
-    def __init__(self, images, batch_size, mesh=None):
-        self.images, self.batch_size, self.mesh = images, batch_size, mesh
-        self.read = 0
-
-    def __len__(self):
-        return len(self.images)
-
-    def __iter__(self):
-        count = len(self.images)
-        arrays = {"image": self.images, "label": (np.arange(count) % 3).astype(np.int32)}
-        arrays[EXAMPLE] = np.arange(count, dtype=np.int32)
-        for batch in evaluation_batches(arrays, (), self.batch_size, slice(0, self.batch_size)):
-            self.read += 1
-            yield batch if self.mesh is None else put_batch(self.mesh, batch)
-
-
-def run(batch_size=50, mesh=None, **options):
-    evaluator = SampleQualityEvaluator(**options)
-    return evaluator.run(predict, VARIABLES, iter(Batches(REAL, batch_size, mesh)))
+from helpers.evaluation.sample_quality import (
+    LABELS,
+    REAL,
+    VARIABLES,
+    Batches,
+    numbers,
+    predict,
+    quality_on_a_mesh,
+    quality_on_eight_devices,
+    run,
+    samples,
+)
+from helpers.processes import on_eight_devices
 
 
 def flat(images):
@@ -91,10 +58,6 @@ def expected(real, fake):
     }
 
 
-def numbers(found):
-    return {name: value for name, value in found.items() if isinstance(value, float)}
-
-
 @pytest.mark.parametrize("batch_size", [50, 7, 64])
 @pytest.mark.parametrize("count", [None, 130])
 def test_figures_are_those_of_all_features_at_once(batch_size, count):
@@ -108,26 +71,9 @@ def test_figures_are_those_of_all_features_at_once(batch_size, count):
 
 
 def test_figures_are_the_same_on_eight_devices():
-    done = subprocess.run(
-        [sys.executable, __file__],
-        env={
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-            "PYTHONPATH": str(Path(__file__).parents[3]),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found.pop("devices") == 8
-    assert found == pytest.approx(on_a_mesh(), rel=1e-9)
-
-
-def on_a_mesh():
-    return numbers(run(batch_size=16, samples=130, mesh=make_mesh(), reference_examples=50))
+    found = on_eight_devices(quality_on_eight_devices)
+    # The features are the same to the bit; what follows is float64, in whatever order.
+    assert found == pytest.approx(quality_on_a_mesh(), rel=1e-9)
 
 
 def test_fewer_samples_than_real_examples_are_spread_over_them():
@@ -289,10 +235,6 @@ def test_pixels_are_too_many_for_a_frechet_distance_of_large_images():
         SampleQualityEvaluator().run(
             lambda variables, batch: batch["image"], VARIABLES, Batches(images, 8)
         )
-
-
-if __name__ == "__main__":
-    print(json.dumps({"devices": len(jax.devices()), **on_a_mesh()}))
 
 
 def test_many_arrays_of_an_extractor_keep_their_places_on_a_mesh():

@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from helpers.evaluation.feature_runs import TEST, features, outputs_of, run
 
 from dlresearch.errors import UserError
 from dlresearch.evaluation.self_supervised import FeaturesEvaluator
+from helpers.evaluation.feature_runs import TEST, features, outputs_of, run
 
 
 def loaded(found):

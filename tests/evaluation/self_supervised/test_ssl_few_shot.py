@@ -2,34 +2,55 @@
 
 import numpy as np
 import pytest
-from helpers.evaluation.feature_runs import CLASSES, TEST, TRAIN, features, made, run, trial
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from dlresearch.errors import UserError
-from dlresearch.evaluation.self_supervised import FewShotEvaluator
-from dlresearch.evaluation.self_supervised.few_shot import _drawn
+from dlresearch.evaluation.self_supervised import FewShotEvaluator, few_shot
+from helpers.evaluation.feature_runs import TEST, TRAIN, features, made, run, trial
 
 SCALER = StandardScaler().fit(features(TRAIN))
+KNOWN = SCALER.transform(features(TRAIN))
+
+
+@pytest.fixture
+def draws(monkeypatch):
+    """The rows of TRAIN that each regression is fitted to, one array after the other."""
+    seen = []
+
+    class Recorded(LogisticRegression):
+        def fit(self, points, labels):
+            apart = np.linalg.norm(KNOWN[:, None] - points, axis=-1)
+            # Standardised in float32; two examples are never as near as that.
+            assert np.all((apart < 1e-4).sum(axis=0) == 1)
+            seen.append(apart.argmin(axis=0))
+            return super().fit(points, labels)
+
+    monkeypatch.setattr(few_shot, "LogisticRegression", Recorded)
+    return seen
 
 
 def by_scikit_learn(rows, c=1.0):
     model = LogisticRegression(C=c, max_iter=1000)
-    model.fit(SCALER.transform(features(TRAIN)[rows]), TRAIN["label"][rows])
+    model.fit(KNOWN[rows], TRAIN["label"][rows])
     return model.score(SCALER.transform(features(TEST)), TEST["label"])
 
 
-def test_accuracies_are_means_over_draws():
+def test_accuracies_are_means_over_draws(draws):
     evaluator = made(FewShotEvaluator, shares=(0.2,), shots=(1, 5), seeds=3, c=0.5)
     found = run(evaluator)
     # A fifth of 90 examples are 6 of each class.
-    for name, count in {"20_percent": 6, "1_shot": 1, "5_shot": 5}.items():
-        counts = dict.fromkeys(range(CLASSES), count)
-        scores = [by_scikit_learn(_drawn(TRAIN["label"], counts, seed), 0.5) for seed in range(3)]
+    counts = {"20_percent": 6, "1_shot": 1, "5_shot": 5}
+    assert len(draws) == 3 * len(counts) and len(found) == 2 * len(counts)
+    for number, (name, count) in enumerate(counts.items()):
+        own = draws[3 * number : 3 * number + 3]
+        for rows in own:
+            assert np.bincount(TRAIN["label"][rows]).tolist() == [count] * 3
+        scores = [by_scikit_learn(rows, 0.5) for rows in own]
         assert found[f"accuracy_{name}"] == pytest.approx(np.mean(scores), abs=1e-9)
         deviation = np.std(scores, ddof=1)
         assert found[f"accuracy_{name}_deviation"] == pytest.approx(deviation, abs=1e-9)
-    assert len(found) == 6 and found["accuracy_1_shot_deviation"] > 0
+    assert found["accuracy_1_shot_deviation"] > 0
     assert evaluator.about == (
         "mean of 3 draws of the labels; logistic regression with C=0.5, standardised features, no"
         " augmentation; 70 of tfds toy test against 90 of tfds toy train"
@@ -45,14 +66,16 @@ def test_all_labels_are_those_of_the_training_set():
     }
 
 
-def test_draws_are_stratified_and_more_labels_are_more_of_the_same():
-    labels = np.repeat([0, 1, 4], [50, 20, 5])
-    few = _drawn(labels, {0: 5, 1: 2, 4: 1}, seed=0)
-    more = _drawn(labels, {0: 10, 1: 4, 4: 5}, seed=0)
-    assert np.unique_counts(labels[few]).counts.tolist() == [5, 2, 1]
-    assert np.unique_counts(labels[more]).counts.tolist() == [10, 4, 5]
-    assert set(few) < set(more) and len(set(more)) == 19
-    assert set(few) != set(_drawn(labels, {0: 5, 1: 2, 4: 1}, seed=1))
+def test_draws_are_stratified_and_more_labels_are_more_of_the_same(draws):
+    label = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [60, 20, 10]))
+    train = {**TRAIN, "label": label.astype(np.int32)}
+    run(made(FewShotEvaluator, train, shares=(0.02, 0.2), shots=(10,), seeds=2))
+    numbers = [np.bincount(label[rows], minlength=3).tolist() for rows in draws]
+    # Rounded, and at least one of each class.
+    assert numbers == [[1, 1, 1]] * 2 + [[12, 4, 2]] * 2 + [[10, 10, 10]] * 2
+    few, other_few, more, other_more, *_ = (set(rows.tolist()) for rows in draws)
+    assert few < more and other_few < other_more
+    assert len(more) == len(other_more) == 18 and few != other_few and more != other_more
 
 
 def test_one_draw_has_no_deviation():

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+from dlresearch.errors import UserError
+from dlresearch.evaluation.self_supervised import KNNEvaluator
 from helpers.evaluation.feature_runs import (
     CLASSES,
     TEST,
@@ -12,10 +16,6 @@ from helpers.evaluation.feature_runs import (
     run,
     trial,
 )
-from sklearn.neighbors import KNeighborsClassifier
-
-from dlresearch.errors import UserError
-from dlresearch.evaluation.self_supervised import KNNEvaluator
 
 
 def by_hand(train, test, k, temperature):

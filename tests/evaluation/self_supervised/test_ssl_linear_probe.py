@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from helpers.evaluation.feature_runs import CLASSES, TEST, TRAIN, features, made, run, trial
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -12,6 +11,7 @@ from dlresearch.errors import UserError
 from dlresearch.evaluation.self_supervised import LinearProbeEvaluator
 from dlresearch.evaluation.self_supervised.features_of import Labelled
 from dlresearch.evaluation.self_supervised.softmax_regression import SoftmaxRegression
+from helpers.evaluation.feature_runs import CLASSES, TEST, TRAIN, features, made, run, trial
 
 SCALER = StandardScaler().fit(features(TRAIN))
 INPUTS, TEST_INPUTS = (SCALER.transform(features(each)) for each in (TRAIN, TEST))

@@ -220,12 +220,13 @@ def test_principal_components_are_those_of_scikit_learn():
     points, share = principal_components(features)
     reference = PCA(2, svd_solver="full").fit(features.astype(np.float64))
     expected = reference.transform(features.astype(np.float64))
-    np.testing.assert_allclose(np.abs(points), np.abs(expected), rtol=1e-6)
+    # A coordinate may be near 0, so that errors are counted against the largest, which is near 10.
+    np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-5)
     np.testing.assert_allclose(share, reference.explained_variance_ratio_, rtol=1e-6)
     # The largest entry of a direction is positive, so that a map does not turn round by chance.
     directions = features.T @ (points / np.linalg.norm(points, axis=0))
     assert (np.take_along_axis(directions, np.abs(directions).argmax(axis=0)[None], 0) > 0).all()
-    np.testing.assert_allclose(principal_components(-features)[0], -points)
+    np.testing.assert_allclose(principal_components(-features)[0], -points, atol=1e-5)
 
 
 def test_map_of_points_on_a_line_is_the_line():

@@ -3,13 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from helpers.evaluation.feature_runs import SCALE, TEST, Examples, features, outputs_of, run
 from scipy.spatial.distance import pdist
 from scipy.stats import entropy
 
 from dlresearch.errors import UserError
 from dlresearch.evaluation.self_supervised import RepresentationEvaluator, collapse
 from dlresearch.evaluation.self_supervised import representation as module
+from helpers.evaluation.feature_runs import SCALE, TEST, Examples, features, outputs_of, run
 
 RNG = np.random.default_rng(0)
 

@@ -1,12 +1,4 @@
-"""The evaluator `probabilities` on made-up outputs, on all devices of this process.
-
-    python tests/helpers/evaluation/probability_runs.py BATCH_SIZE
-
-prints the metrics as JSON.
-"""
-
-import json
-import sys
+"""The evaluator `probabilities` on made-up outputs."""
 
 import jax
 import numpy as np
@@ -42,12 +34,7 @@ def metrics_of(found):
     return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
-def main() -> None:
-    mesh = make_mesh()
-    assert mesh.size == len(jax.devices())
-    found = findings(*outputs_and_labels(), int(sys.argv[1]), mesh, temperature_share=0.3)
-    print(json.dumps({"devices": mesh.size, **metrics_of(found)}))
-
-
-if __name__ == "__main__":
-    main()
+def metrics_on_eight_devices(batch_size: int) -> dict[str, float]:
+    assert jax.device_count() == 8
+    found = findings(*outputs_and_labels(), batch_size, make_mesh(), temperature_share=0.3)
+    return metrics_of(found)

@@ -1,22 +1,39 @@
-"""Losses and their slopes on one device and on all, in a process that has several.
+"""Self-supervised losses of two views, on one device and split over eight."""
 
-Prints as JSON, by name: how many devices had rows; how far value and slopes differ from those of
-one device, as a part of the largest; and, to show that it matters, how far off the value would be
-if devices knew their own rows alone.
-"""
-
-import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from test_ssl_losses import LOSSES
 
 from dlresearch.parallel import batch_sharding, make_mesh
-from dlresearch.tasks.self_supervised import contrastive
+from dlresearch.tasks.self_supervised import contrastive, cosine, redundancy
 from dlresearch.tasks.self_supervised.sinkhorn import sinkhorn_knopp
 
-ROWS = 32
+LABELS = np.array([0, 1, 0, 2, 1])
+PAST = np.random.default_rng(2).normal(size=(7, 4))
+PAST /= np.linalg.norm(PAST, axis=1, keepdims=True)
+TAU = 0.3
+ROWS, DEVICES = 32, 8
+
+
+def f32(*arrays: np.ndarray) -> list[jax.Array]:
+    return [jnp.asarray(each, jnp.float32) for each in arrays]
+
+
+LOSSES: dict[str, Any] = {
+    "nt_xent": lambda a, b: contrastive.nt_xent(a, b, TAU)[0],
+    "supervised_contrastive": (
+        lambda a, b: contrastive.supervised_contrastive(a, b, jnp.asarray(LABELS), TAU)[0]
+    ),
+    "info_nce": lambda a, b: contrastive.info_nce(a, b, *f32(PAST), TAU)[0],
+    "in_batch_info_nce": lambda a, b: contrastive.in_batch_info_nce(a, b, TAU)[0],
+    "moco_v3": lambda a, b: contrastive.moco_v3(a, b, TAU)[0],
+    "barlow_twins": lambda a, b: redundancy.barlow_twins(a, b, 0.005)[0],
+    "vicreg": lambda a, b: redundancy.vicreg(a, b, 25.0, 20.0, 2.0)[0],
+    "byol": cosine.byol,
+    "simsiam": cosine.negative_cosine,
+}
 
 
 def difference(found, expected) -> float:
@@ -30,32 +47,34 @@ def codes(first, second):
     return jnp.sum(weights * sinkhorn_knopp(first / 4, 0.05, 3)) + 0 * jnp.sum(second)
 
 
-def main() -> None:
+def losses_on_eight_devices() -> dict[str, dict[str, float]]:
+    """Compute each loss of 32 images on one device, and with its rows split over eight.
+
+    Returns:
+        By name of the loss, as a part of the largest: how far the `value` and the `slopes` are
+        from those of one device, and how far the value would be if devices knew their own rows
+        `alone`.
+    """
     rng = np.random.default_rng(1)
     labels = jnp.asarray(rng.integers(0, 5, ROWS))
     # Some agreement, as two views have.
     first = rng.normal(size=(ROWS, 4))
-    views = [jnp.asarray(x, jnp.float32) for x in (first, first + rng.normal(size=(ROWS, 4)))]
-    losses = {name: loss for name, (_, loss) in LOSSES.items()}
+    views = f32(first, first + rng.normal(size=(ROWS, 4)))
+    losses = {**LOSSES, "sinkhorn": codes}
     losses["supervised_contrastive"] = lambda a, b: contrastive.supervised_contrastive(
         a, b, labels[: len(a)], 0.3
     )[0]
-    losses["sinkhorn"] = codes
     split = batch_sharding(make_mesh())
     apart, found = [jax.device_put(view, split) for view in views], {}
+    assert len({shard.device for shard in apart[0].addressable_shards}) == DEVICES
+    own_rows = [view.reshape(DEVICES, ROWS // DEVICES, 4) for view in views]
     for name, loss in losses.items():
         both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
         value, slopes = both(*views)
         split_value, split_slopes = both(*apart)
-        parts = [loss(*(view[i : i + 4] for view in views)) for i in range(0, ROWS, 4)]
         found[name] = {
-            "devices": len({shard.device for shard in apart[0].addressable_shards}),
             "value": difference(split_value, value),
             "slopes": difference(np.stack(split_slopes), np.stack(slopes)),
-            "alone": difference(np.mean(parts), value),
+            "alone": difference(np.mean(jax.jit(jax.vmap(loss))(*own_rows)), value),
         }
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+    return found

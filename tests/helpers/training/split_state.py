@@ -1,10 +1,6 @@
-"""The train state on eight devices: it lies as promised, before and after steps and on the disk.
-
-python tests/helpers/training/split_state.py FOLDER
-"""
+"""The train state on eight devices: it lies as promised, before and after steps and on the disk."""
 
 import re
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -70,7 +66,13 @@ def assert_same(one, other):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
 
 
-def main(folder):
+def check_state_on_eight_devices(folder: Path) -> None:
+    """Raise an error where an array of the state does not lie as promised.
+
+    Args:
+        folder: for checkpoints.
+    """
+    assert jax.device_count() == 8
     setups = {name: Setup(config_of(*sizes)) for name, sizes in MESHES.items()}
     for name, setup in setups.items():
         promised = setup.abstract_state
@@ -107,7 +109,3 @@ def main(folder):
             assert_lies_as(restored, other.abstract_state)
             assert_same(restored, state)
         checkpoints.close()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -36,7 +36,7 @@ def encoder(request):
     def encode(images, keep):
         return model.apply(params, state, images, keep, train=False, method="encode")[0]
 
-    features, _ = model.apply(params, state, IMAGES, train=False)
+    features, _ = jax.jit(lambda images: model.apply(params, state, images, train=False))(IMAGES)
     return encode, features, int(request.param == "token")
 
 
@@ -45,7 +45,8 @@ def test_with_all_patches_the_tokens_are_those_of_the_full_pass(encoder):
     tokens = encode(IMAGES, np.tile(np.arange(6), (3, 1)))
     assert tokens.shape == (3, ahead + 6, 8) and tokens.dtype == jnp.float32
     read = tokens[:, 0] if ahead else tokens.mean(1)
-    np.testing.assert_allclose(read, features, rtol=1e-5, atol=1e-6)
+    # Two programs, some dozen layers of order 1.
+    np.testing.assert_allclose(read, features, rtol=1e-5, atol=1e-5)
 
 
 def test_tokens_stand_in_the_order_of_what_is_kept_and_keep_their_positions(encoder):
@@ -74,7 +75,8 @@ def test_nothing_is_known_of_the_patches_that_are_hidden(encoder):
 def test_pixels_of_patches_are_those_of_the_network_and_must_divide():
     model = functional(ViT, num_outputs=None, width=8, depth=1, heads=1, patch_size=2)
     params, _ = jax.jit(model.init)(jax.random.key(0), IMAGES)
-    patches, _ = model.apply(params, {}, IMAGES, train=False, method="pixels")
+    pixels = jax.jit(lambda images: model.apply(params, {}, images, train=False, method="pixels"))
+    patches, _ = pixels(IMAGES)
     np.testing.assert_array_equal(patches, patchify(IMAGES, 2))
     with pytest.raises(UserError, match="4x5 do not divide into patches of 2x2"):
-        model.apply(params, {}, IMAGES[:, :, :5], train=False, method="pixels")
+        pixels(IMAGES[:, :, :5])

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 
 from dlresearch.errors import UserError
-from dlresearch.tasks.gan.diff_augment import (
-    POLICIES,
-    Colours,
-    change_colours,
-    cut_out,
-    diff_augment,
-    draw_colours,
-    draw_places,
-    draw_shifts,
-    translate,
+from dlresearch.tasks.gan import diff_augment as module
+from dlresearch.tasks.gan.diff_augment import POLICIES, Colours, diff_augment
+
+# Compiled as a whole: eagerly, each operation of each shape would be compiled by itself.
+change_colours, translate = jax.jit(module.change_colours), jax.jit(module.translate)
+cut_out = jax.jit(module.cut_out)
+draw_colours = jax.jit(module.draw_colours, static_argnums=1)
+draw_places, draw_shifts = (
+    jax.jit(draw, static_argnums=(1, 2, 3)) for draw in (module.draw_places, module.draw_shifts)
 )
 
 KEY = jax.random.key(7)
@@ -37,13 +36,14 @@ def test_colours_are_those_of_the_formula(channels):
         grey = image.mean(axis=-1, keepdims=True)
         image = (image - grey) * saturation + grey
         image = (image - image.mean()) * contrast + image.mean()
-        np.testing.assert_allclose(changed[i], image, atol=2e-6)
+        # Values up to 5, and a mean over all pixels, in float32.
+        np.testing.assert_allclose(changed[i], image, rtol=1e-5, atol=1e-5)
 
 
 def test_colours_that_change_nothing_do_so():
     images = jnp.asarray(noise(), jnp.float32)
     same = Colours(jnp.zeros(5), jnp.ones(5), jnp.ones(5))
-    np.testing.assert_allclose(change_colours(images, same), images, atol=1e-6)
+    np.testing.assert_allclose(change_colours(images, same), images, atol=1e-5)
 
 
 def test_translation_is_a_crop_of_the_image_padded_with_zeros():
@@ -64,9 +64,9 @@ def test_translation_goes_back_where_it_came_from():
     def product(x, y):
         return jnp.sum(translate(x, shift) * y)
 
-    slope = jax.grad(product)(images, others)
+    slope = jax.jit(jax.grad(product))(images, others)
     assert jnp.sum(slope * images) == pytest.approx(float(product(images, others)), rel=1e-5)
-    again = jax.grad(lambda y: jnp.sum(jax.grad(product)(images, y) * images))(others)
+    again = jax.jit(jax.grad(lambda y: jnp.sum(jax.grad(product)(images, y) * images)))(others)
     np.testing.assert_allclose(again, translate(images, shift), atol=1e-6)
 
 
@@ -114,10 +114,11 @@ def test_every_image_draws_its_own_numbers_from_the_key(policy, channels):
 def test_slopes_are_those_of_finite_differences():
     images, weight = (jnp.asarray(noise()[i : i + 2], jnp.float32) for i in (0, 2))
 
+    @jax.jit
     def loss(images):
         return jnp.sum(weight * diff_augment(KEY, images, POLICIES))
 
-    slope, step = jax.grad(loss)(images), jnp.asarray(noise()[3:], jnp.float32)
+    slope, step = jax.jit(jax.grad(loss))(images), jnp.asarray(noise()[3:], jnp.float32)
     # Linear in the images but for what is drawn: a wide step has no error but of rounding.
     difference = (loss(images + step) - loss(images - step)) / 2
     assert jnp.sum(slope * step) == pytest.approx(float(difference), rel=1e-4)

@@ -76,10 +76,15 @@ def started(**options):
     return task, variables.replace(averages=averages)
 
 
-def loss_of(player, task, variables, batch=None):
+@cache
+def compiled_loss(player, task):
     players = {each.name: each for each in task.players}
-    call = jax.jit(players[player].loss)
-    return call(variables.params[player], variables, batch or BATCH, jax.random.key(1))
+    return jax.jit(players[player].loss)
+
+
+def loss_of(player, task, variables):
+    call = compiled_loss(player, task)
+    return call(variables.params[player], variables, BATCH, jax.random.key(1))
 
 
 # --- examples and latents -----------------------------------------------------------------------
@@ -147,7 +152,7 @@ def test_penalties_are_in_the_loss_or_a_regulariser_of_their_own(every):
         assert player.regulariser is None
         np.testing.assert_allclose(loss, plain + metrics["r1"] + 1.5 * metrics["r2"], rtol=1e-5)
         return
-    np.testing.assert_allclose(loss, plain, rtol=1e-6)
+    np.testing.assert_allclose(loss, plain, rtol=1e-5)
     assert player.regulariser is not None
     assert player.regulariser.every == 4
     arguments = variables.params["discriminator"], variables, BATCH, jax.random.key(1)
@@ -210,19 +215,20 @@ def test_a_prediction_depends_on_its_own_row_alone_and_is_repeatable():
 def test_latents_can_be_given_and_truncated():
     task, variables = started()
     latents = numbered(BATCH["example"], 3)
-    plain = task.predict(variables, BATCH)["image"]
-    np.testing.assert_array_equal(
-        task.predict(variables, {**BATCH, "latent": latents})["image"], plain
-    )
-    narrow = task.predict(variables, {**BATCH, "truncation": jnp.float32(0.01)})["image"]
+    predict = jax.jit(task.predict)
+    plain = predict(variables, BATCH)["image"].astype(jnp.int32)
+    given = predict(variables, {**BATCH, "latent": latents})["image"]
+    # Two programs may round a pixel between two levels either way.
+    np.testing.assert_allclose(given, plain, atol=1)
+    narrow = predict(variables, {**BATCH, "truncation": jnp.float32(0.01)})["image"]
     assert jnp.ptp(narrow.astype(jnp.int32), axis=0).max() <= 4
-    assert jnp.ptp(plain.astype(jnp.int32), axis=0).max() > 40
+    assert jnp.ptp(plain, axis=0).max() > 40
 
 
 def test_the_average_generates_where_there_is_one():
     task, variables = started(average_half_life=100)
     zeros = jax.tree.map(jnp.zeros_like, variables.averages)
-    made = task.predict(variables.replace(averages=zeros), BATCH)["image"]
+    made = jax.jit(task.predict)(variables.replace(averages=zeros), BATCH)["image"]
     np.testing.assert_array_equal(made, 128)  # tanh(0)
 
 
@@ -277,7 +283,7 @@ def test_a_network_without_classes_has_no_label_to_give():
 
 def test_points_are_no_pictures():
     task = made(image="point")
-    variables = task.init(jax.random.key(0), {"point": jnp.zeros((8, 2))})
+    variables = jax.jit(task.init)(jax.random.key(0), {"point": jnp.zeros((8, 2))})
     with pytest.raises(UserError, match=r"an example is no image.*use npz"):
         list(task.generate(variables, jax.random.key(0)))
 
@@ -330,7 +336,7 @@ def test_classes_need_a_source_that_has_some():
 def test_a_generator_without_styles_has_no_paths():
     task = made(path_length=2.0)
     with pytest.raises(UserError, match=r"config\.task\.path_length: the generator has no styles"):
-        task.init(jax.random.key(0), BATCH)
+        jax.eval_shape(task.init, jax.random.key(0), BATCH)
 
 
 def test_networks_of_another_size_are_told():
@@ -346,6 +352,6 @@ def test_networks_of_another_size_are_told():
         )
 
     task = GAN(make, METADATA, Component("mine"), latent=3)
-    variables = task.init(jax.random.key(0), BATCH)
+    variables = jax.jit(task.init)(jax.random.key(0), BATCH)
     with pytest.raises(UserError, match=r"config.model: it makes examples \[20\].*\[4, 4, 1\]"):
         loss_of("generator", task, variables)

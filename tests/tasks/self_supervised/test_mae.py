@@ -82,7 +82,7 @@ def test_the_loss_is_the_mean_squared_error_of_the_pixels_of_masked_patches(norm
             target = (target - target.mean()) / np.sqrt(target.var() + 1e-6)
         errors += list((predicted[place] - target) ** 2)
     low = predicted.astype(np.float32), patches.astype(np.float32), masked
-    found, slopes = jax.value_and_grad(masked_error)(*low, normalise)
+    found, slopes = jax.jit(jax.value_and_grad(masked_error), static_argnums=3)(*low, normalise)
     np.testing.assert_allclose(found, np.mean(errors), rtol=1e-5)
     np.testing.assert_array_equal(np.any(slopes != 0, axis=-1), masked)
 
@@ -107,6 +107,12 @@ def task():
         return jax.value_and_grad(player.loss, has_aux=True)(params, variables, batch, key)
 
     return task, variables, step
+
+
+@pytest.fixture(scope="module")
+def reconstruct(task):
+    own, *_ = task
+    return jax.jit(own.reconstruct)
 
 
 def test_the_backbone_is_the_supervised_network_without_its_head(task):
@@ -185,15 +191,17 @@ def test_features_are_those_of_the_whole_image(task):
     own, variables, _ = task
     features = jax.jit(own.features)(variables, BATCH)
     params = variables.params["model"]["backbone"]
-    expected, _ = make_model(num_outputs=None).apply(params, {}, IMAGES, train=False)
+    backbone = make_model(num_outputs=None)
+    expected, _ = jax.jit(lambda params: backbone.apply(params, {}, IMAGES, train=False))(params)
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
     logits = jax.jit(own.predict)(variables, BATCH)
     assert logits.shape == (3, 2)
 
 
-def test_reconstructions_show_what_is_seen_and_hide_the_same_of_an_example_everywhere(task):
-    own, variables, _ = task
-    reconstruct = jax.jit(own.reconstruct)
+def test_reconstructions_show_what_is_seen_and_hide_the_same_of_an_example_everywhere(
+    task, reconstruct
+):
+    _, variables, _ = task
     found = reconstruct(variables, BATCH)
     np.testing.assert_array_equal(found["image"], IMAGES)
     same = np.all(patchify(found["masked"], 2) == patchify(IMAGES, 2), axis=-1)
@@ -210,10 +218,10 @@ def test_reconstructions_show_what_is_seen_and_hide_the_same_of_an_example_every
         np.testing.assert_allclose(values, np.asarray(found[name])[order], rtol=1e-4, atol=1e-5)
 
 
-def test_a_normalised_patch_is_told_in_the_range_of_the_true_one(task):
-    own, variables, _ = task
+def test_a_normalised_patch_is_told_in_the_range_of_the_true_one(task, reconstruct):
+    _, variables, _ = task
     scaled = {**BATCH, "image": 100 * IMAGES + 50}
-    found = jax.jit(own.reconstruct)(variables, scaled)["reconstruction"]
+    found = reconstruct(variables, scaled)["reconstruction"]
     assert 20 < np.mean(found) < 80 and 20 < np.std(found) < 400
 
 

@@ -213,7 +213,7 @@ def test_an_evaluation_does_not_depend_on_the_batch_size(started):
     task, variables = started
     few, many = (evaluated(task, variables, size) for size in (3, 7))
     assert few["tokens"] == many["tokens"] and few["accuracy"] == many["accuracy"]
-    assert few["loss"] == pytest.approx(many["loss"], rel=1e-6)
+    assert few["loss"] == pytest.approx(many["loss"], rel=1e-5)  # float32
     assert few["perplexity"] == pytest.approx(np.exp(few["loss"]), rel=1e-6)
 
 

@@ -1,5 +1,6 @@
 """Every method learning from views: what it promises to change, to keep and to leave alone."""
 
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -7,16 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.tasks.method_steps import METHODS, ROWS, STEPS, Steps, steps
-from helpers.training.small_runs import classification_config, run
 
 from dlresearch.config import component
+from dlresearch.tasks.self_supervised.base import SelfSupervised
 from dlresearch.tasks.self_supervised.multi_crop import of_all_views, warming
 from dlresearch.tasks.self_supervised.sinkhorn import sinkhorn_knopp
 from dlresearch.tasks.self_supervised.target import parts
 from dlresearch.tasks.task import Time
 from dlresearch.training.records import read_records
 from dlresearch.training.state import TrainState
+from helpers.tasks.method_steps import METHODS, ROWS, STEPS, Steps, steps
+from helpers.training.small_runs import classification_config, run
 
 TEACHERS = ("moco_v2", "moco_v3", "byol", "dino")
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -64,9 +66,9 @@ def test_a_step_moves_every_parameter_by_a_finite_loss(name):
 def test_evaluation_reads_images_and_no_views(name):
     task, states, batches = steps(name)
     images = {"image": batches[0]["image"]}
-    features = task.features(states[-1].variables, images)
+    features = jax.eval_shape(task.features, states[-1].variables, images)
     assert features.shape == (ROWS, 6) and features.dtype == jnp.float32
-    assert task.predict(states[-1].variables, images).shape == (ROWS, 3)
+    assert jax.eval_shape(task.predict, states[-1].variables, images).shape == (ROWS, 3)
 
 
 @pytest.mark.parametrize("name", TEACHERS)
@@ -105,6 +107,14 @@ def test_no_gradient_reaches_the_teacher(name):
 # --- one by one ---------------------------------------------------------------------------------
 
 
+@cache
+def compiled(task: SelfSupervised, last: str) -> Any:
+    key = jax.random.key(0)
+    return jax.jit(
+        lambda params, state, images: task.networks.apply(params, state, images, key, last=last)[0]
+    )
+
+
 def code_of(steps: Steps, number: int, view: str, teacher: bool, last: str) -> np.ndarray:
     """What a network gave for a view in a step, before the update."""
     variables = steps.states[number].variables
@@ -112,9 +122,8 @@ def code_of(steps: Steps, number: int, view: str, teacher: bool, last: str) -> n
     if teacher:
         (average,) = variables.averages.values()
         params, state = parts(average)
-    networks, images = steps.task.networks, steps.batches[number][view]
-    outputs, _ = networks.apply(params, state, images, jax.random.key(0), last=last)
-    return np.asarray(outputs[last])
+    images = steps.batches[number][view]
+    return np.asarray(compiled(steps.task, last)(params, state, images)[last])
 
 
 @pytest.mark.parametrize(
@@ -148,7 +157,7 @@ def test_the_centre_of_dino_follows_the_teacher():
     for number, state in enumerate(made.states[1:]):
         says = np.concatenate([code_of(made, number, view, True, "head") for view in views])
         centre = 0.9 * centre + 0.1 * says.mean(0)
-        np.testing.assert_allclose(state.variables.state["centre"], centre, atol=1e-6)
+        np.testing.assert_allclose(state.variables.state["centre"], centre, atol=1e-5)  # float32
 
 
 def test_the_temperature_of_dinos_teacher_rises_at_the_start():
@@ -173,8 +182,9 @@ def test_dino_is_evaluated_by_its_teacher():
     other = jax.tree.map(np.zeros_like, variables.params["model"]["backbone"])
     student = {**variables.params["model"], "backbone": other}
     changed = variables.replace(params={"model": student})
-    expected = task.predict(variables, batches[0])
-    np.testing.assert_array_equal(task.predict(changed, batches[0]), expected)
+    predict = jax.jit(task.predict)
+    expected = predict(variables, batches[0])
+    np.testing.assert_array_equal(predict(changed, batches[0]), expected)
     assert np.std(expected, axis=0).min() > 0
 
 
@@ -202,7 +212,7 @@ def learned(made: Steps):
 
 def test_simsiam_follows_no_gradient_through_its_targets():
     made = steps("simsiam")
-    constants = both_of(made, made.states[-1].variables.params["model"])
+    constants = jax.jit(partial(both_of, made))(made.states[-1].variables.params["model"])
     z1, z2 = (unit(np.asarray(each["projector"])) for each in constants)
 
     def loss(params):
@@ -223,7 +233,7 @@ def test_swav_predicts_constant_codes_of_two_views_from_all_others():
         )
         return found
 
-    constant = scores(variables.params["model"])
+    constant = jax.jit(scores)(variables.params["model"])
     assert constant.shape == (ROWS, 4, 5) and np.max(np.abs(constant)) <= 1 + 1e-6
     codes = [np.asarray(sinkhorn_knopp(constant[:, view], 0.05, 3)) for view in range(2)]
 
@@ -239,19 +249,16 @@ def test_local_views_belong_to_their_images():
     """Through `of_all_views`, each as if it were alone: the MLP has no batch norm."""
     made = steps("dino")
     variables, given = made.states[-1].variables, made.batches[0]
-    found, _, _ = of_all_views(
-        made.task,
-        variables.params["model"],
-        variables.state["model"],
-        given,
-        jax.random.key(0),
-        "head",
-    )
+    found, _, _ = jax.jit(
+        lambda params, state: of_all_views(
+            made.task, params, state, given, jax.random.key(0), "head"
+        )
+    )(variables.params["model"], variables.state["model"])
     for number in range(2):
         alone = {**given, "first_view": given["local_views"][:, number]}
         made_alone = Steps(made.task, [made.states[-1]], [alone])
         expected = code_of(made_alone, 0, "first_view", False, "head")
-        np.testing.assert_allclose(found[:, 2 + number], expected, atol=1e-6)
+        np.testing.assert_allclose(found[:, 2 + number], expected, atol=1e-5)  # of two programs
 
 
 def test_two_views_are_enough():
@@ -259,7 +266,7 @@ def test_two_views_are_enough():
         made = steps(name)
         without = {key: value for key, value in made.batches[0].items() if key != "local_views"}
         with_local, alone = (
-            learned(Steps(made.task, made.states, [given]))(
+            jax.jit(learned(Steps(made.task, made.states, [given])))(
                 made.states[-1].variables.params["model"]
             )
             for given in (made.batches[0], without)
@@ -267,6 +274,7 @@ def test_two_views_are_enough():
         assert np.isfinite(alone) and alone != with_local
 
 
+@pytest.mark.slow
 def test_a_run_with_small_crops_ends_well(tmp_path):
     """With the trainer, on pictures of two sizes: a teacher that has not collapsed."""
     config = classification_config()

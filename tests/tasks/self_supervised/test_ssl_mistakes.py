@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers.tasks.method_steps import ROWS, batch, steps, task_of
 
 from dlresearch.errors import UserError
+from helpers.tasks.method_steps import ROWS, batch, steps, task_of
 
 WRONG = {
     ("moco_v2", "queue", 0): r"^config\.task: queue=0: must be at least 1",

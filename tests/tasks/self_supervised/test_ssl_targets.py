@@ -56,7 +56,7 @@ def test_predictions_across_views_leave_out_the_view_itself():
     pairs = [(t, v) for t in range(2) for v in range(4) if v != t]
     entropies = [-(targets[:, t] * np.log(shares[:, v])).sum(-1).mean() for t, v in pairs]
     value = distillation.across_views(*f32(targets, logits), TAU)
-    assert value == pytest.approx(np.mean(entropies), rel=1e-6)
+    assert value == pytest.approx(np.mean(entropies), rel=1e-5)
 
 
 def test_the_teacher_is_centred_and_sharpened():
@@ -67,7 +67,7 @@ def test_the_teacher_is_centred_and_sharpened():
     np.testing.assert_allclose(shares, raised / raised.sum(-1, keepdims=True), rtol=1e-4, atol=1e-7)
     moved = distillation.moved_centre(*f32(centre, logits), 0.9)
     expected = 0.9 * centre + 0.1 * np.concatenate([logits[:, 0], logits[:, 1]]).mean(0)
-    np.testing.assert_allclose(moved, expected, rtol=1e-6)
+    np.testing.assert_allclose(moved, expected, rtol=1e-5)
 
 
 def test_entropy_tells_both_ways_of_collapse():
@@ -93,7 +93,7 @@ def test_a_queue_replaces_its_oldest_rows_and_wraps_around():
         queue = put(queue, jnp.asarray(3 * keys[start : start + 3], jnp.float32))
         for row in keys[start : start + 3]:
             expected[place], place = row / np.linalg.norm(row), (place + 1) % 5
-        np.testing.assert_allclose(queue.rows, expected, rtol=1e-6)
+        np.testing.assert_allclose(queue.rows, expected, rtol=1e-5)
         assert queue.oldest == place and queue.oldest.dtype == jnp.int32
 
 

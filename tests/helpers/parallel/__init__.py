@@ -1,0 +1,1 @@
+"""Meshes made where there are several devices."""
