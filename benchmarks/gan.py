@@ -138,8 +138,9 @@ def our_step(case: Case) -> tuple[Step, int]:
 def torch_step(case: Case, memory_format: str) -> tuple[Step, int]:
     """The same in PyTorch."""
     import torch
-    import torch_gan
     from torch.nn.functional import softplus
+
+    import torch_gan
 
     device = torch.device("cuda" if GPU.value else "cpu")
     # At tiny size threads would wait for each other more than they work.

@@ -34,9 +34,8 @@ STEPS = flags.DEFINE_integer("steps", 4000, "Steps of the run.")
 
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax has much to say
-    from helpers.training.small_runs import classification_config, regression_config
-
     from dlresearch.training.workdir import device_name
+    from helpers.training.small_runs import classification_config, regression_config
 
     figures = {}
     for name, make in {
@@ -85,11 +84,11 @@ def survive(config, folder: Path, instants: random.Random) -> dict:
         output, _ = final.communicate()
         assert final.returncode == 0, output
 
-    expected = final_state(config, folder / "alone")
+    expected = final_state(folder / "alone")
     metrics = (folder / "alone/metrics.jsonl").read_bytes()
     identical = {}
     for workdir in ("killed", "stopped"):
-        actual = final_state(config, folder / workdir)
+        actual = final_state(folder / workdir)
         identical[workdir] = {
             "arrays": sum(np.array_equal(expected[leaf], actual[leaf]) for leaf in expected),
             "of": len(expected),

@@ -109,6 +109,7 @@ def torch_step(case: Case, who: str) -> tuple[Step, int]:
     """The same in PyTorch."""
     import numpy as np
     import torch
+
     import torch_simclr
 
     device = torch.device("cuda" if GPU.value else "cpu")

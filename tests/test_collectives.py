@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from collectives import collectives
 from helpers.processes import ROOT, environment
 

@@ -6,11 +6,11 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from helpers.verbs import call, process
 
 from dlresearch.config import load, validate
 from dlresearch.training import Setup, learned
 from dlresearch.training.checkpoints import Checkpoints
+from helpers.verbs import call, process
 
 TEXT = "to be, or not to be: that is the question\n" * 20
 

@@ -1,6 +1,7 @@
 """Whatever a user gets wrong on the command line or in a config is answered by one line."""
 
 import pytest
+
 from helpers.verbs import SMALL, call, process
 
 

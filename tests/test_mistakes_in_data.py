@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers.verbs import SMALL, call, process
 from PIL import Image
+
+from helpers.verbs import SMALL, call, process
 
 IMAGES = np.zeros((10, 8, 8, 1), np.uint8)
 LABELS = np.arange(10)

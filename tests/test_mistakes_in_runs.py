@@ -4,6 +4,7 @@ import fcntl
 import shutil
 
 import pytest
+
 from helpers.verbs import SMALL, call, process
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from helpers.processes import ROOT, environment
 
 WIDTH, CLASSES, PIXELS, ROWS = 64, 10, 64, 16

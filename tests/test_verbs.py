@@ -1,16 +1,21 @@
 """What each verb prints and leaves, as a user sees it."""
 
 import importlib
+import itertools
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
-from helpers.verbs import SMALL, call, process
 
 from dlresearch.cli import VERBS
+from dlresearch.training import measure
+from dlresearch.training.memory import peak_bytes
+from helpers.verbs import SMALL, call, process
 
 # Of the network in SMALL: 3x3 convolution from 1 to 4 channels, batch normalisation, 10 classes.
 PARAMETERS = 3 * 3 * 1 * 4 + 2 * 4 + 4 * 10 + 10
+BATCH, TICK = 32, 1 / 64
 
 
 @pytest.fixture(scope="module")
@@ -91,28 +96,41 @@ def test_check_reports_schedule_parameters_memory_and_operations():
     assert answer.out.endswith("Nothing found that would fail.\n")
 
 
-def test_benchmark_prints_one_line_of_figures():
+def test_benchmark_prints_one_line_of_figures(monkeypatch):
+    """By a clock that moves on by 1/64 s whenever it is read, so that a wrong unit would show."""
+    monkeypatch.setattr(
+        measure, "time", SimpleNamespace(perf_counter=itertools.count(step=TICK).__next__)
+    )
     answer = call("benchmark", "--config=small.py", "--json", "--calls=3")
     assert (answer.status, answer.err) == (0, "")
     figures = json.loads(answer.out)
     assert answer.out.count("\n") == 1 and figures.pop("device")
-    assert all(value > 0 for value in figures.values())
-    assert figures.keys() == {
-        "compile_seconds",
-        "steps_per_call",
-        "step_milliseconds_median",
-        "step_milliseconds_10th_percentile",
-        "step_milliseconds_90th_percentile",
-        "examples_per_second",
-        "waiting_for_data",
-        "dispatch_microseconds_median",
-        "step_gigaflops",
-        "teraflops",
-        "peak_memory_gib",
-        "estimated_memory_gib",
-        "matmul_teraflops",
-        "utilisation",
-    }
+    assert figures.pop("waiting_for_data") > 0  # by the real clock
+    peak = peak_bytes() / 2**30
+    assert peak / 2 < figures.pop("peak_memory_gib") <= peak
+    # Parameters, their gradients and two moments, and the examples of digits.
+    least = 4 * 4 * PARAMETERS + 1438 * 64
+    assert least < figures.pop("estimated_memory_gib") * 2**30 < 100 * least
+    # Two passes of the convolution, as the gradient of the image is not needed, and three of the
+    # dense layer; an addition for each multiplication. Along an axis, 3 taps at 8 places, of which
+    # 2 are padding.
+    flops = 2 * 2 * BATCH * (3 * 8 - 2) ** 2 * 4 + 3 * 2 * BATCH * 4 * 10
+    assert figures == pytest.approx(
+        {
+            "compile_seconds": TICK,
+            "steps_per_call": 1,
+            # Between two readings of the clock there is a third, for the dispatch.
+            "step_milliseconds_median": 1e3 * 2 * TICK,
+            "step_milliseconds_10th_percentile": 1e3 * 2 * TICK,
+            "step_milliseconds_90th_percentile": 1e3 * 2 * TICK,
+            "dispatch_microseconds_median": 1e6 * TICK,
+            "examples_per_second": 3 * BATCH / TICK,
+            "step_gigaflops": flops / 1e9,
+            "teraflops": 3 * flops / TICK / 1e12,
+            "matmul_teraflops": 2 * 2048**3 / TICK / 1e12,
+            "utilisation": 3 * flops / (2 * 2048**3),
+        }
+    )
 
 
 def test_benchmark_prints_a_table_for_a_person():

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers.pages import run, snippets, write_files
 from PIL import Image
 
 from dlresearch.config import build, component, default_config, validate
+from helpers.pages import run, snippets, write_files
 
 PAGE = "docs/data.md"
 

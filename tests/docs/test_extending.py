@@ -1,6 +1,7 @@
 """What docs/extending.md shows works as it stands there."""
 
 import pytest
+
 from helpers.pages import commands, run, run_command, write_files
 
 PAGE = "docs/extending.md"

@@ -1,10 +1,10 @@
 """What docs/finetuning.md shows works as it stands there."""
 
 import pytest
-from helpers.pages import commands, run_command, snippets, write_files
 
 from dlresearch.config import component, default_config, validate
 from dlresearch.training import Setup
+from helpers.pages import commands, run_command, snippets, write_files
 
 PAGE = "docs/finetuning.md"
 PRETRAIN = """

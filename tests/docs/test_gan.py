@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+
 from helpers.pages import commands, run_command, write_files
 from helpers.processes import ROOT
 

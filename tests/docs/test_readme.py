@@ -1,6 +1,7 @@
 """The experiment that the README tells a reader to write runs as it stands there."""
 
 import pytest
+
 from helpers.pages import commands, run_command, write_files
 
 PAGE = "README.md"

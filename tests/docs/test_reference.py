@@ -1,8 +1,7 @@
 """docs/config.md says what the schema says."""
 
-from helpers.processes import ROOT
-
 from dlresearch.config.reference import reference
+from helpers.processes import ROOT
 
 
 def test_committed_reference_is_up_to_date():

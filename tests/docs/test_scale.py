@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from helpers.pages import TWO_STEPS, commands, run_command
 from helpers.processes import ROOT, environment, free_port
 
@@ -15,7 +16,7 @@ def test_a_mesh_that_is_not_there_is_checked():
     assert "needs the 8 devices" in run_command(check, ROOT)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_two_processes_train_one_run(tmp_path):
     started = []
     replaced = {

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.training.small_runs import assert_same_run, run
 from PIL import Image
 
 from dlresearch.config import component, load, validate
 from dlresearch.training import Setup
+from helpers.training.small_runs import assert_same_run, run
 
 ROOT = Path(__file__).parents[2]
 TINY_TRANSLATION = [
@@ -41,6 +41,8 @@ TINY_STYLEGAN = [
     ("task.discriminator.group_size", "4"),
     *TINY_SCORE,
 ]
+# Five updates in a step are five copies of the discriminator in one program; two show as much.
+TWICE = [("task.repeats", "2")]
 TINY_PROJECTOR = [("model.widths", "(2,)"), ("task.projector", "8,4")]
 TINY_RESNET = [
     ("model.blocks", "1,1"),
@@ -94,12 +96,14 @@ TINY = {
         ("task.discriminator.widths", "(4,)"),
         ("task.discriminator.last_widths", "(4,)"),
         *TINY_SCORE,
+        *TWICE,
     ],
     "gan/cifar10.py:dcgan": [("model.widths", "(4,)"), ("task.discriminator.widths", "(2,)")],
     "gan/cifar10.py:biggan": [
         ("model.width", "2"),
         ("task.discriminator.width", "2"),
         *TINY_SCORE,
+        *TWICE,
     ],
     "gan/cifar10.py:stylegan2_ada": [*TINY_STYLEGAN, ("task.ada", "blit")],
     "gan/digits.py": [
@@ -111,8 +115,8 @@ TINY = {
     "gan/fashion_mnist.py": TINY_DCGAN,
     "gan/gaussians.py": [("model.hidden", "4"), ("evaluators.modes.source.count", "100")],
     "gan/mnist.py": TINY_DCGAN,
-    "gan/mnist.py:wgan_gp,conditional=False": TINY_DCGAN[:2],
-    "gan/mnist.py:sngan": TINY_RESNETS,
+    "gan/mnist.py:wgan_gp,conditional=False": [*TINY_DCGAN[:2], *TWICE],
+    "gan/mnist.py:sngan": [*TINY_RESNETS, *TWICE],
     "rnn/forecast.py": [("model.width", "4")],
     "rnn/forecast.py:path={table},target=households,window=4,horizon=2,season=2": [
         ("model.width", "4")
@@ -284,7 +288,8 @@ def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_pat
             if evaluator.name == "classification_accuracy_score":
                 evaluator.train_batch_size = 8
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    result = run(config, straight)
+    setup = Setup(validate(config))
+    result = run(setup, straight)
     assert (result.status, result.step) == ("completed", 2)
     assert all(np.isfinite(value) for value in result.metrics.values())
     evaluated = {metric.split("/")[0] for metric in result.metrics}
@@ -293,8 +298,8 @@ def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_pat
     # As if it had been killed before the second step was saved.
     shutil.copytree(straight, resumed)
     shutil.rmtree(resumed / "checkpoints" / "2")
-    assert run(config, resumed).status == "completed"
-    assert_same_run(config, straight, resumed)
+    assert run(setup, resumed).status == "completed"
+    assert_same_run(straight, resumed)
 
 
 def test_plain_house_prices_have_ten_inputs(places):

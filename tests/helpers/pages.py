@@ -1,12 +1,16 @@
 """Files and commands as the documentation shows them, and a way to run the commands."""
 
+import contextlib
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 from helpers.processes import ROOT, environment
+from helpers.verbs import call
 
 # Enough to see that a documented run works.
 TWO_STEPS = "--config.duration=2 steps"
@@ -49,9 +53,24 @@ def run(arguments: list[str], folder: Path) -> str:
 
 
 def run_command(words: list[str], folder: Path) -> str:
-    """`dlresearch VERB ...` as `python -m dlresearch.VERB ...`; training makes two steps."""
+    """The output of `dlresearch VERB ...` in a folder, which has to succeed; training makes two
+    steps. Called in this process, which is left as it was.
+    """
     _, verb, *flags = words
-    return run(["-m", f"dlresearch.{verb}", *flags, *([TWO_STEPS] * (verb == "train"))], folder)
+    with contextlib.chdir(folder), _modules_of(folder):
+        answer = call(verb, *flags, *([TWO_STEPS] * (verb == "train")))
+    assert answer.status == 0, f"{shlex.join(words)}:\n{answer.out}{answer.err}"
+    return answer.out + answer.err
+
+
+@contextlib.contextmanager
+def _modules_of(folder: Path) -> Iterator[None]:
+    """Python modules in `folder` can be imported, as `python -m` lets them, and are forgotten."""
+    with mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        yield
+    for name, module in list(sys.modules.items()):
+        if (file := getattr(module, "__file__", None)) and Path(file).is_relative_to(folder):
+            del sys.modules[name]
 
 
 def _text(page: str) -> str:

@@ -6,8 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from helpers.training.small_runs import classification_config, run
-from helpers.verbs import call
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
@@ -15,6 +13,8 @@ from dlresearch.config import component, validate
 from dlresearch.errors import UserError
 from dlresearch.training import Setup
 from dlresearch.training.artifacts import newest_files, write_files
+from helpers.training.small_runs import classification_config, run
+from helpers.verbs import call
 
 EXAMPLES = 359  # of the test set
 GREY = EXAMPLES % 256

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.training.damage import data_files, flip_bits
-from helpers.training.small_runs import classification_config, final_state, run
 
 from dlresearch.errors import UserError
 from dlresearch.training.checkpoints import Checkpoints, DamagedCheckpoint
+from helpers.training.damage import data_files, flip_bits
+from helpers.training.small_runs import classification_config, final_state, run
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_damaged_newest_checkpoint_is_reported_and_the_one_before_is_used(
     printed = capsys.readouterr().out
     assert "checkpoint 24 is damaged" in printed
     assert "resuming from step 18" in printed
-    expected, actual = final_state(config, folder), final_state(config, copy)
+    expected, actual = final_state(folder), final_state(copy)
     assert all(np.array_equal(expected[path], actual[path]) for path in expected)
     assert (copy / "metrics.jsonl").read_bytes() == (folder / "metrics.jsonl").read_bytes()
     assert (copy / "checkpoints/damaged/24-0").is_dir()

@@ -7,9 +7,10 @@ import re
 import subprocess
 
 import pytest
+
 from faults import HEARTBEAT, SCENARIOS, STALL
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 # For a loaded machine; on an idle one all but the heartbeat and the stall take below 5 s.
 _ALLOWANCE = 20.0

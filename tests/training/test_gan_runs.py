@@ -5,7 +5,6 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.training.small_runs import assert_same_run, classification_config, run
 from ml_collections import ConfigDict
 
 from dlresearch.config import component, default_config, validate
@@ -13,6 +12,7 @@ from dlresearch.errors import UserError
 from dlresearch.tasks import GAN, Hopeless
 from dlresearch.training import Setup, learned
 from dlresearch.training.extractors import open_run
+from helpers.training.small_runs import assert_same_run, classification_config, run
 
 
 def points_config() -> ConfigDict:
@@ -77,7 +77,7 @@ def test_a_run_is_gone_on_with_between_two_regularisers(tmp_path):
     assert run(config, tmp_path / "straight").status == "completed"
     assert run(config, tmp_path / "stopped", stop_at=7).status == "resume"
     assert run(config, tmp_path / "stopped").status == "completed"
-    assert_same_run(config, tmp_path / "straight", tmp_path / "stopped")
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
 
 
 def test_what_is_generated_comes_from_the_average_and_needs_no_data(tmp_path):

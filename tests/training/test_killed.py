@@ -8,6 +8,9 @@ import signal
 import time
 
 import pytest
+
+from dlresearch import preemption
+from dlresearch.training.records import read_records
 from helpers.training.small_runs import (
     assert_same_run,
     classification_config,
@@ -16,13 +19,10 @@ from helpers.training.small_runs import (
     write_config,
 )
 
-from dlresearch import preemption
-from dlresearch.training.records import read_records
-
 CONFIGS = {"classification": classification_config, "regression": regression_config}
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("name", CONFIGS)
 def test_killed_run_resumes_bit_identically(name, tmp_path):
     """kill -9, three times in one run, at random instants from start-up to the last save."""
@@ -40,12 +40,12 @@ def test_killed_run_resumes_bit_identically(name, tmp_path):
         process.kill()
         process.wait()
     assert start(path, tmp_path / "killed").wait() == 0
-    assert_same_run(config, tmp_path / "straight", tmp_path / "killed")
+    assert_same_run(tmp_path / "straight", tmp_path / "killed")
     lines = (tmp_path / "killed/metrics.jsonl").read_text().splitlines()
     assert len(lines) == len(read_records(tmp_path / "killed/metrics.jsonl"))
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("awaited", ["compiling a step", "step 5/"])
 def test_sigterm_saves_and_says_resume(tmp_path, awaited):
     config = classification_config()

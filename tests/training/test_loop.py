@@ -2,14 +2,20 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.training.small_runs import classification_config, regression_config, run
 
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError
 from dlresearch.training import Setup
 from dlresearch.training.records import read_records
+from helpers.training.small_runs import (
+    classification_config,
+    final_state,
+    regression_config,
+    run,
+)
 
 
 def test_a_run_that_diverges_stops_names_the_steps_and_says_so(tmp_path, capsys):
@@ -87,6 +93,10 @@ def test_half_precision_learns_and_keeps_parameters_in_float32(tmp_path, precisi
     result = run(config, tmp_path)
     assert result.status == "completed"
     assert result.metrics["test/accuracy"] > 0.3
+    state = final_state(tmp_path)
+    assert any("params" in name for name in state)
+    floating = {a.dtype for a in state.values() if jnp.issubdtype(a.dtype, jnp.floating)}
+    assert floating == {jnp.dtype(jnp.float32)}
 
 
 def test_the_report_shows_every_metric_and_the_config(tmp_path):

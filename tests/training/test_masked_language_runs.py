@@ -4,13 +4,13 @@ the same evaluation on any number of devices.
 
 import numpy as np
 import pytest
-from helpers.processes import assert_complete
-from helpers.training.small_runs import final_state, run, start, write_config
-from helpers.training.starts import network
 
 from dlresearch.config import component, default_config
 from dlresearch.errors import UserError
 from dlresearch.training.records import read_records
+from helpers.processes import on_eight_devices
+from helpers.training.small_runs import final_state, run
+from helpers.training.starts import network
 
 WORDS = ("a", "film", "good", "bad", "very", "new")
 
@@ -62,14 +62,15 @@ def test_the_loss_falls(pretrained):
 
 
 def test_a_classifier_begins_with_all_but_the_head(lines, pretrained, tmp_path):
-    config, folder = pretrained
-    there, here = final_state(config, folder), network(classifier(lines, folder))
+    _, folder = pretrained
+    there, here = final_state(folder), network(classifier(lines, folder))
     backbone = {
         name.replace("model/", "model/backbone/"): values
         for name, values in here.items()
         if not name.startswith("model/head/")
     }
-    saved = {path_in(name): values for name, values in there.items()}
+    params = "variables/params/"
+    saved = {name.removeprefix(params): there[name] for name in there if name.startswith(params)}
     assert {name for name in saved if "/backbone/" in name} == backbone.keys()
     for name, values in backbone.items():
         np.testing.assert_array_equal(values, saved[name])
@@ -84,13 +85,6 @@ def test_a_classifier_begins_with_all_but_the_head(lines, pretrained, tmp_path):
     assert taken.read_bytes() == kept.read_bytes()
 
 
-def path_in(name):
-    """`model/head/bias` of `.variables.params['model']['head']['bias']`."""
-    if not name.startswith(".variables.params"):
-        return name
-    return name.removeprefix(".variables.params['").removesuffix("']").replace("']['", "/")
-
-
 def test_another_vocabulary_is_another_network(lines, pretrained):
     _, folder = pretrained
     config = classifier(lines, folder)
@@ -101,12 +95,10 @@ def test_another_vocabulary_is_another_network(lines, pretrained):
 
 
 @pytest.mark.slow
-def test_an_evaluation_is_the_same_on_four_devices(lines, pretrained, tmp_path):
+def test_an_evaluation_is_the_same_on_eight_devices(lines, pretrained, tmp_path):
     _, folder = pretrained
     config = pretraining(lines)
-    assert_complete(
-        start(write_config(config, tmp_path / "config.json"), tmp_path / "run", devices=4)
-    )
-    one, four = (read_records(each / "metrics.jsonl")[12] for each in (folder, tmp_path / "run"))
-    assert four["test/tokens"] == one["test/tokens"]
-    assert four["test/loss"] == pytest.approx(one["test/loss"], rel=1e-4)
+    on_eight_devices(run, config, tmp_path / "run")
+    one, eight = (read_records(each / "metrics.jsonl")[12] for each in (folder, tmp_path / "run"))
+    assert eight["test/tokens"] == one["test/tokens"]
+    assert eight["test/loss"] == pytest.approx(one["test/loss"], rel=1e-4)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import jax
 import pytest
-from helpers.training.small_runs import classification_config
 
 from dlresearch.config import validate
 from dlresearch.training import Setup
 from dlresearch.training.call import jit_call
 from dlresearch.training.memory import estimated_bytes
+from helpers.training.small_runs import classification_config
 
 MIB = 2**20
 

@@ -6,11 +6,17 @@ place (2^-24, 6e-8 relative). The configs here are chosen so that steps do not m
 
 import json
 import math
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.processes import ROOT, assert_complete, start_python
+from ml_collections import ConfigDict
+
+from dlresearch import preemption
+from dlresearch.config import component
+from helpers.processes import on_eight_devices
 from helpers.training.mesh_curves import watched_run
 from helpers.training.small_runs import (
     assert_same_curve,
@@ -24,12 +30,7 @@ from helpers.training.small_runs import (
     self_supervised_config,
     toy_config,
     translation_config,
-    write_config,
 )
-from ml_collections import ConfigDict
-
-from dlresearch import preemption
-from dlresearch.config import component
 
 MESHES = {
     "data": {"data": 8},
@@ -148,27 +149,45 @@ def facts(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "facts.json").read_text())
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
-def runs(request, tmp_path_factory) -> tuple[str, Path]:
-    """A name of `CONFIGS`, and a folder with the folders of its runs: `one` device, those of
-    `MESHES`, and `one, then fsdp`, which changed from one device to eight after 10 steps."""
-    config, folder = CONFIGS[request.param](), tmp_path_factory.mktemp("runs")
-    preemption.reset()
-    watched_run(config, folder / "one")
-    copy_without_checkpoint(folder / "one", folder / "one, then fsdp", 20)
-    arguments = []
-    for name, mesh in [*zip(MESHES, MESHES, strict=True), ("one, then fsdp", "fsdp")]:
-        path = write_config(on(mesh, config), folder / f"{name}.json")
-        arguments += [str(path), str(folder / name)]
-    script = str(ROOT / "tests/helpers/training/mesh_curves.py")
-    assert_complete(start_python(script, *arguments, devices=8))
-    return request.param, folder
+def meshes_of(name: str) -> list[str]:
+    """The meshes that a config of `CONFIGS` is tried on.
+
+    All on `data`, where a batch has most parts, and on `all three`, where every axis is at work.
+    Two of them, one for images and one that carries a state on, have each axis alone.
+    """
+    return [*MESHES] if name in ("convnet", "language model") else ["data", "all three"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Callable[[str], Path]:
+    """Returns, for a name of `CONFIGS`, a folder with the folders of its runs: `one` device, those
+    of `meshes_of`, and `one, then eight`, which changed to `all three` after 10 steps.
+    """
+
+    @cache
+    def make(name: str) -> Path:
+        config, folder = CONFIGS[name](), tmp_path_factory.mktemp("runs")
+        preemption.reset()
+        watched_run(config, folder / "one")
+        for mesh in meshes_of(name):
+            on_eight_devices(watched_run, on(mesh, config), folder / mesh)
+        copy_without_checkpoint(folder / "one", folder / "one, then eight", 20)
+        on_eight_devices(watched_run, on("all three", config), folder / "one, then eight")
+        return folder
+
+    return make
+
+
+each_config = pytest.mark.parametrize("name", CONFIGS)
+each_mesh = pytest.mark.parametrize(
+    ("name", "mesh"), [(name, mesh) for name in CONFIGS for mesh in meshes_of(name)]
+)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mesh", MESHES)
-def test_a_mesh_draws_the_curve_of_one_device(runs, mesh):
-    _, folder = runs
+@each_mesh
+def test_a_mesh_draws_the_curve_of_one_device(runs, name, mesh):
+    folder = runs(name)
     found = differences(folder / "one", folder / mesh)
     assert {step for step, _ in found} == set(range(1, 21))
     counts = {"test/examples", "test/tokens", "test/perplexity"}
@@ -179,9 +198,10 @@ def test_a_mesh_draws_the_curve_of_one_device(runs, mesh):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mesh", "parts"), [("fsdp", 8), ("tensor", 8), ("all three", 4)])
-def test_a_mesh_splits_the_parameters(runs, mesh, parts):
-    _, folder = runs
+@each_mesh
+def test_a_mesh_splits_the_parameters(runs, name, mesh):
+    folder = runs(name)
+    parts = MESHES[mesh].get("fsdp", 1) * MESHES[mesh].get("tensor", 1)
     shapes = facts(folder / mesh)["parameters"]
     split = {path: each for path, each in shapes.items() if math.prod(each[0]) >= SMALLEST_SPLIT}
     assert len(split) > 1
@@ -190,23 +210,27 @@ def test_a_mesh_splits_the_parameters(runs, mesh, parts):
 
 
 @pytest.mark.slow
-def test_devices_share_the_work_of_a_step(runs):
+@each_config
+def test_devices_share_the_work_of_a_step(runs, name):
     """Eight devices that each did all of it would draw the same curve, too."""
-    _, folder = runs
-    flops = {mesh: facts(folder / mesh)["flops"] for mesh in ("one", "data", "fsdp")}
-    # Not an eighth: updates, and views of the whole batch, are computed by each.
-    assert max(flops["data"], flops["fsdp"]) < flops["one"] / 3, flops
+    folder = runs(name)
+    one = facts(folder / "one")["flops"]
+    for mesh in {"data", "fsdp"} & {*meshes_of(name)}:
+        # Not an eighth: updates, and views of the whole batch, are computed by each.
+        assert facts(folder / mesh)["flops"] < one / 3, mesh
 
 
 @pytest.mark.slow
-def test_a_run_of_one_device_goes_on_where_parameters_are_split(runs):
-    _, folder = runs
-    assert_same_curve(folder / "one", folder / "one, then fsdp", TOLERANCE)
+@each_config
+def test_a_run_of_one_device_goes_on_where_parameters_are_split(runs, name):
+    folder = runs(name)
+    assert_same_curve(folder / "one", folder / "one, then eight", TOLERANCE)
 
 
 @pytest.mark.slow
-def test_a_run_with_split_parameters_goes_on_on_one_device(runs, tmp_path):
-    name, folder = runs
+@each_config
+def test_a_run_with_split_parameters_goes_on_on_one_device(runs, name, tmp_path):
+    folder = runs(name)
     copy_without_checkpoint(folder / "all three", tmp_path / "run", 20)
     assert run(CONFIGS[name](), tmp_path / "run").status == "completed"
     assert_same_curve(folder / "one", tmp_path / "run", TOLERANCE)

@@ -5,7 +5,6 @@ up.
 import json
 
 import pytest
-from helpers.training.small_runs import language_model_config, run
 
 from dlresearch.config import component, validate
 from dlresearch.data.vocabulary import make_vocabulary
@@ -16,6 +15,7 @@ from dlresearch.training.metadata import (
     keep_metadata,
     read_metadata,
 )
+from helpers.training.small_runs import language_model_config, run
 
 
 def metadata(text: str, unit: str = "characters") -> dict:

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers.training.small_runs import assert_same_run, classification_config, run
 
 from dlresearch.config import component, validate
 from dlresearch.data.embedded import Digits
 from dlresearch.errors import UserError
 from dlresearch.training import Setup
+from helpers.training.small_runs import assert_same_run, classification_config, run
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_preempted_run_resumes_bit_identically(config, straight, tmp_path, place
     config.data.placement = placement
     assert run(config, tmp_path, stop_at=7).status == "resume"
     assert run(config, tmp_path).status == "completed"
-    assert_same_run(config, straight, tmp_path)
+    assert_same_run(straight, tmp_path)
 
 
 def test_an_epoch_is_longer_and_the_task_knows_what_it_has(config):

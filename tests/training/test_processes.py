@@ -5,6 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from dlresearch.config import component
+from dlresearch.data import TrainingOrder
+from dlresearch.training.records import read_records
 from helpers.processes import assert_complete
 from helpers.training.small_runs import (
     assert_same_curve,
@@ -17,14 +23,8 @@ from helpers.training.small_runs import (
     start_processes,
     write_config,
 )
-from ml_collections import ConfigDict
-from PIL import Image
 
-from dlresearch.config import component
-from dlresearch.data import TrainingOrder
-from dlresearch.training.records import read_records
-
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 STEPS, HALF, BATCH = 12, 6, 32
 AHEAD = 8  # batches that may have been read when the last step ends

@@ -1,6 +1,8 @@
 """A run that is stopped between two steps and started again ends as one that never was."""
 
 import pytest
+
+from dlresearch.config import component
 from helpers.training.small_runs import (
     assert_same_run,
     classification_config,
@@ -14,8 +16,6 @@ from helpers.training.small_runs import (
     toy_config,
     translation_config,
 )
-
-from dlresearch.config import component
 
 
 def speed_run_config():
@@ -56,12 +56,17 @@ def straight(request, tmp_path_factory):
     return config, folder
 
 
-@pytest.mark.parametrize("place", [1, 5, 15])
-def test_preempted_run_resumes_bit_identically(straight, tmp_path, place):
+@pytest.mark.parametrize(("placement", "places"), [("resident", (1, 15)), ("streamed", (5,))])
+def test_preempted_run_resumes_bit_identically(straight, tmp_path, placement, places):
+    """Also where examples are streamed: the run that was never stopped has them on the device."""
     config, folder = straight
-    assert run(config, tmp_path, stop_at=place).status == "resume"
+    config = config.copy_and_resolve_references()
+    config.data.placement = placement
+    for place in places:
+        result = run(config, tmp_path, stop_at=place)
+        assert (result.status, result.step) == ("resume", place)
     assert run(config, tmp_path).status == "completed"
-    assert_same_run(config, folder, tmp_path)
+    assert_same_run(folder, tmp_path)
 
 
 def test_finished_run_started_again_changes_nothing(straight):
@@ -70,11 +75,3 @@ def test_finished_run_started_again_changes_nothing(straight):
     result = run(config, folder)
     assert (result.status, result.step) == ("completed", 24)
     assert (folder / "metrics.jsonl").read_bytes() == before
-
-
-def test_streamed_and_resident_runs_are_the_same(straight, tmp_path):
-    config, folder = straight
-    config = config.copy_and_resolve_references()
-    config.data.placement = "streamed"
-    run(config, tmp_path)
-    assert_same_run(config, folder, tmp_path)

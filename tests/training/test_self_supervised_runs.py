@@ -3,8 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from helpers.training.small_runs import byol_config, classification_config, dino_config, run
-from helpers.training.starts import network
 
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError
@@ -12,6 +10,8 @@ from dlresearch.training import Setup
 from dlresearch.training.arrays import parameters_and_state
 from dlresearch.training.checkpoints import Checkpoints
 from dlresearch.training.records import read_records
+from helpers.training.small_runs import byol_config, classification_config, dino_config, run
+from helpers.training.starts import network
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from helpers.training.small_runs import assert_same_run, run
 from PIL import Image
 
 from dlresearch.config import Duration, component, default_config, validate
@@ -11,6 +10,7 @@ from dlresearch.data import resized
 from dlresearch.errors import UserError
 from dlresearch.training import Setup
 from dlresearch.training.stages import Sizes
+from helpers.training.small_runs import assert_same_run, run
 
 
 def config_of(resolution, **options):
@@ -54,7 +54,7 @@ def test_a_run_with_stages_resumes_to_the_bit(several, tmp_path):
     assert run(config, tmp_path / "whole").step == 6
     assert run(config, tmp_path / "stopped", stop_at=4).status == "resume"
     assert run(config, tmp_path / "stopped").status == "completed"
-    assert_same_run(config, tmp_path / "whole", tmp_path / "stopped")
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
 @pytest.mark.parametrize(

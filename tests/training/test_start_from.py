@@ -8,6 +8,14 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
+from dlresearch.config import component, validate
+from dlresearch.errors import UserError
+from dlresearch.tasks import Variables
+from dlresearch.training import Setup
+from dlresearch.training.arrays import parameters_and_state
+from dlresearch.training.checkpoints import Checkpoints
 from helpers.processes import assert_complete
 from helpers.training.damage import data_files, flip_bits
 from helpers.training.small_runs import (
@@ -21,14 +29,6 @@ from helpers.training.small_runs import (
 )
 from helpers.training.starts import assert_equal, first_variables, network, starting_config
 from helpers.verbs import call
-from safetensors.numpy import save_file
-
-from dlresearch.config import component, validate
-from dlresearch.errors import UserError
-from dlresearch.tasks import Variables
-from dlresearch.training import Setup
-from dlresearch.training.arrays import parameters_and_state
-from dlresearch.training.checkpoints import Checkpoints
 
 HEAD = r"model/Dense_0/.*"
 
@@ -204,7 +204,7 @@ def test_a_resumed_run_does_not_load_again(before, tmp_path):
     report.write_text("of the first execution")
     assert run(config, tmp_path / "parts").status == "completed"
     assert report.read_text() == "of the first execution"
-    assert_same_run(config, tmp_path / "whole", tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_frozen_parameters_stay_and_batch_statistics_of_their_layers_go_on(before, tmp_path):

@@ -7,6 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from dlresearch import preemption
+from dlresearch.config import component, validate
+from dlresearch.errors import UserError
+from dlresearch.training import open_workdir
+from dlresearch.training.records import read_records
+from dlresearch.training.vectorised import RunOf, Together, train_together
+from dlresearch.training.workdir import read_json
 from helpers.processes import start_python
 from helpers.training.small_runs import (
     assert_same_curve,
@@ -18,14 +26,6 @@ from helpers.training.small_runs import (
     write_config,
 )
 from helpers.verbs import call
-
-from dlresearch import preemption
-from dlresearch.config import component, validate
-from dlresearch.errors import UserError
-from dlresearch.training import open_workdir
-from dlresearch.training.records import read_records
-from dlresearch.training.vectorised import RunOf, Together, train_together
-from dlresearch.training.workdir import read_json
 
 # Some float32 roundings, which a batched product and other sums make in another order, after a
 # dozen steps of SGD. Adam would take parameters with no gradient but rounding as far as others.
@@ -88,7 +88,7 @@ def assert_same(config, folder: Path, alone: Path) -> None:
     """Records and the last state are those of the run alone, up to rounding."""
     run(config, alone)
     assert_same_curve(alone, folder, ROUNDING)
-    expected, actual = final_state(config, alone), final_state(config, folder)
+    expected, actual = final_state(alone), final_state(folder)
     assert expected.keys() == actual.keys()
     for path, values in expected.items():
         scale = np.max(np.abs(values), initial=1.0)

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from helpers.training.small_runs import assert_same_run, classification_config, run
 
 from dlresearch.config import component, validate
 from dlresearch.data.embedded import Digits
 from dlresearch.errors import UserError
 from dlresearch.training import Setup
+from helpers.training.small_runs import assert_same_run, classification_config, run
 
 LENGTH = len(Digits("train"))
 
@@ -63,7 +63,7 @@ def test_runs_that_ask_are_the_same_in_both_placements(tmp_path):
     for placement in ("resident", "streamed"):
         config = config_of(placement, *names)
         assert run(config, tmp_path / placement).status == "completed"
-    assert_same_run(config, tmp_path / "resident", tmp_path / "streamed")
+    assert_same_run(tmp_path / "resident", tmp_path / "streamed")
 
 
 def test_mixed_labels_have_the_classes_of_the_source():

@@ -1,10 +1,6 @@
-"""Runs on whatever devices there are, one after the other, so that starting is paid for once:
-
-python tests/helpers/training/mesh_curves.py CONFIG WORKDIR [CONFIG WORKDIR ...]
-"""
+"""Runs that leave what a test of meshes compares: shapes, parts, and work of a device."""
 
 import json
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -12,7 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from dlresearch import preemption
-from dlresearch.config import load, validate
+from dlresearch.config import validate
 from dlresearch.training import Setup, open_workdir, train
 
 
@@ -49,12 +45,3 @@ def watched_run(config: ConfigDict, workdir: Path) -> None:
     }
     facts = {"parameters": shapes, "flops": programs[0].cost_analysis()["flops"]}
     (workdir / "facts.json").write_text(json.dumps(facts))
-
-
-def main() -> None:
-    for config, workdir in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
-        watched_run(load(config), Path(workdir))
-
-
-if __name__ == "__main__":
-    main()

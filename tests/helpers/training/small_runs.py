@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
 from dlresearch import preemption
@@ -212,28 +213,36 @@ def toy_config(name: str) -> ConfigDict:
     return config
 
 
-def run(config: ConfigDict, path: Path, stop_at: int | None = None) -> Result:
-    """Train in this process, as the entry point would; preempted at a place where it can be."""
+def run(config: ConfigDict | Setup, path: Path, stop_at: int | None = None) -> Result:
+    """Train in this process, as the entry point would; preempted after step `stop_at`.
+
+    A `Setup` saves building it again, where a run is resumed and another test shows that a new one
+    is the same.
+    """
     preemption.reset()
     if stop_at is not None:
         preemption.await_agreement()
         preemption.agree(lambda first: stop_at, "a test")
-    return train(Setup(validate(config)), open_workdir(str(path)))
+    setup = config if isinstance(config, Setup) else Setup(validate(config))
+    return train(setup, open_workdir(str(path)))
 
 
-def final_state(config: ConfigDict, path: Path) -> dict[str, np.ndarray]:
+def final_state(path: Path) -> dict[str, np.ndarray]:
     """Every array of the newest checkpoint, by path."""
-    setup = Setup(validate(config))
     checkpoints = Checkpoints(path / "checkpoints", lambda step: None, read_only=True)
-    state = checkpoints.restore(setup.abstract_state, checkpoints.steps()[-1]).state
+    step, here = checkpoints.steps()[-1], SingleDeviceSharding(jax.devices()[0])
+    wanted = {
+        name: jax.ShapeDtypeStruct(spec.shape, spec.dtype, sharding=here)
+        for name, spec in checkpoints.arrays(step).items()
+    }
+    arrays = checkpoints.restore_arrays(wanted, step)
     checkpoints.close()
-    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    return {jax.tree_util.keystr(key): np.asarray(leaf) for key, leaf in leaves}
+    return {name: np.asarray(array) for name, array in arrays.items()}
 
 
-def assert_same_run(config: ConfigDict, one: Path, other: Path) -> None:
+def assert_same_run(one: Path, other: Path) -> None:
     """All arrays of the newest checkpoints, and metrics.jsonl, are the same to the bit."""
-    expected, actual = final_state(config, one), final_state(config, other)
+    expected, actual = final_state(one), final_state(other)
     assert expected.keys() == actual.keys()
     for path, values in expected.items():
         np.testing.assert_array_equal(actual[path], values, err_msg=path)
