@@ -33,13 +33,16 @@ def main(argv: Sequence[str]) -> int:
     backend.fetch(run, tools)
     process = str(line.flags.get("process", "0"))
     number = line.flags.get("attempt", -1)
-    shown = {path: 0 for path in _print(run, number, process, line.flags.get("lines"))}
-    if line.flags.get("follow"):
+    follow = line.flags.get("follow")
+    shown = {path: 0 for path in _print(run, number, process, line.flags.get("lines"), follow)}
+    if follow:
         _follow(run, process, {path: path.stat().st_size for path in shown}, tools)
     return 0
 
 
-def _print(run: RunFolder, number: int, process: str, lines: int | None) -> list[Path]:
+def _print(
+    run: RunFolder, number: int, process: str, lines: int | None, follow: bool | None
+) -> list[Path]:
     attempt = _attempt(run, number)
     if attempt is None:
         # What the scheduler or whoever stays with it said before a process began.
@@ -48,6 +51,8 @@ def _print(run: RunFolder, number: int, process: str, lines: int | None) -> list
             print("\n".join(last_lines(path, lines)))
         return others
     logs = logs_of(attempt)
+    if follow and not logs:
+        return []  # the run has just been started
     if process != "all":
         if not process.isdecimal() or int(process) not in logs:
             there = ", ".join(map(str, logs)) or "none yet"

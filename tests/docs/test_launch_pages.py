@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.launch.launches import await_that, call, say
+from helpers.launch.launches import call, say
 from helpers.pages import TWO_STEPS, write_files
 from helpers.processes import ROOT
 
@@ -107,8 +107,6 @@ def test_several_processes_one_detached_and_one_cancelled(checkout, tmp_path):
             continue
         words = [word.replace("runs/", f"{tmp_path}/runs/") for word in words]
         more = [TWO_STEPS] if words[0] == "run" else []
-        if words[0] == "logs":  # by a person, who takes a while to type it
-            await_that((Path(words[1]) / "launch/attempts/1/process-0.log").exists)
         answer = call(*words, *more, cwd=checkout)
         if words[0] == "restart":
             answer.assert_mistake("has completed")

@@ -144,10 +144,10 @@ def test_a_detached_run_is_followed_cancelled_and_stays_dead(repository, tmp_pat
     answer = call("run", "--config=faulty.py", "--config.duration=1000000", "--detach",
                   f"--workdir={workdir}", cwd=repository)  # fmt: skip
     assert answer.status == 0 and answer.out.count("\n") == 1, answer
+    following = start("logs", str(workdir), "--follow", cwd=repository)  # it has no log yet
     await_that(lambda: any((workdir / "checkpoints").glob("[0-9]*")))
     again = call("restart", str(workdir), cwd=repository)
     again.assert_mistake("is running; `cancel` it first")
-    following = start("logs", str(workdir), "--follow", cwd=repository)
     assert following.stdout is not None and following.stdout.readline()
     assert call("cancel", str(workdir), cwd=repository).status == 0
     found = await_state(workdir, "cancelled", cwd=repository)  # by then all its processes are gone
