@@ -277,6 +277,7 @@ def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_pat
                 part.source.update(dataset=None, path=f"{places['words']}/ptb.train.txt.gz")
                 part.source.split = "all"
         for evaluator in config.evaluators.values():
+            evaluator["every"] = "100%"
             evaluator["batch_size"] = evaluator.source.get("streams", 8)
             for key in ("source", "floor", "train"):
                 if evaluator.get(key) and evaluator[key].name == "tfds":

@@ -38,7 +38,7 @@ def make_config(**options):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    assert run(make_config(), folder).status == "completed"
+    assert run(make_config(), folder, report=True).status == "completed"
     return folder
 
 
@@ -95,7 +95,7 @@ def test_the_report_shows_the_newest_pictures_and_links_the_rest(folder):
 def test_a_report_without_files_has_no_such_section(tmp_path):
     config = make_config()
     del config.evaluators.files
-    run(config, tmp_path)
+    run(config, tmp_path, report=True)
     assert "<h2>Files" not in (tmp_path / "report.html").read_text()
     assert not (tmp_path / "artifacts").exists()
 

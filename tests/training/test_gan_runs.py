@@ -116,7 +116,7 @@ def digits(tmp_path_factory):
         batch_size=100,
     )
     config.evaluators.samples = dict(name="samples", source=test, every="6 steps", columns=2)
-    assert run(config, folder / "gan").status == "completed"
+    assert run(config, folder / "gan", report=True).status == "completed"
     return folder
 
 

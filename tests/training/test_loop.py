@@ -100,7 +100,7 @@ def test_half_precision_learns_and_keeps_parameters_in_float32(tmp_path, precisi
 
 
 def test_the_report_shows_every_metric_and_the_config(tmp_path):
-    run(regression_config(), tmp_path)
+    run(regression_config(), tmp_path, report=True)
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") >= 5
     for text in ("completed", "test/rmse", "train/gradient_norm", "darkness", "jaxlib"):

@@ -1,11 +1,13 @@
 """Small runs for tests: configs, and a way to train one in this process or in another."""
 
+import contextlib
 import json
 import shutil
 import subprocess
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -14,7 +16,7 @@ from ml_collections import ConfigDict
 
 from dlresearch import preemption
 from dlresearch.config import component, default_config, to_dict, validate
-from dlresearch.training import Result, Setup, open_workdir, train
+from dlresearch.training import Result, Setup, loop, open_workdir, train
 from dlresearch.training.checkpoints import Checkpoints
 from dlresearch.training.records import read_records
 from helpers.processes import free_port, start_python
@@ -213,18 +215,24 @@ def toy_config(name: str) -> ConfigDict:
     return config
 
 
-def run(config: ConfigDict | Setup, path: Path, stop_at: int | None = None) -> Result:
+def run(
+    config: ConfigDict | Setup, path: Path, stop_at: int | None = None, report: bool = False
+) -> Result:
     """Train in this process, as the entry point would; preempted after step `stop_at`.
 
     A `Setup` saves building it again, where a run is resumed and another test shows that a new one
-    is the same.
+    is the same. Without `report`, no report.html is written: its plots can take longer than all
+    else.
     """
     preemption.reset()
     if stop_at is not None:
         preemption.await_agreement()
         preemption.agree(lambda first: stop_at, "a test")
     setup = config if isinstance(config, Setup) else Setup(validate(config))
-    return train(setup, open_workdir(str(path)))
+    with contextlib.ExitStack() as stack:
+        if not report:
+            stack.enter_context(mock.patch.object(loop, "write_report"))
+        return train(setup, open_workdir(str(path)))
 
 
 def final_state(path: Path) -> dict[str, np.ndarray]:
