@@ -9,6 +9,7 @@ import pytest
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError
 from dlresearch.training import Setup
+from dlresearch.training.checkpoints import Checkpoints
 from dlresearch.training.records import read_records
 from helpers.training.small_runs import (
     classification_config,
@@ -126,3 +127,20 @@ def test_evaluators_of_one_source_hold_its_examples_once():
     evaluations = Setup(validate(config)).evaluations
     assert evaluations["again"].examples is evaluations["test"].examples
     assert evaluations["others"].examples is not evaluations["test"].examples
+
+
+def test_a_resumed_run_counts_the_seconds_of_all_its_executions(tmp_path, monkeypatch):
+    config = classification_config()
+    config.duration, config.evaluators = "2 steps", {}
+    config.data.source = component("synthetic", length=64, image=(4, 4, 1))
+    config.model = component("mlp", hidden=())
+    save = Checkpoints.save
+
+    def save_later(self, step, state, facts):
+        save(self, step, state, {**facts, "seconds": facts["seconds"] + 5000})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_later)
+        run(config, tmp_path)
+    assert run(config, tmp_path).status == "completed"
+    assert json.loads((tmp_path / "result.json").read_text())["wall_seconds"] > 5000

@@ -210,3 +210,18 @@ def test_a_regulariser_that_is_not_finite_is_not_applied():
     np.testing.assert_allclose(
         weights(after), weights(before) - 0.1 * gradient(np.zeros(3)), rtol=1e-5
     )
+
+
+class Drawing(LeastSquares):
+    """Records the first two moments of the random number that each call of its loss draws."""
+
+    def loss(self, params, variables, batch, key):
+        loss, (state, metrics) = super().loss(params, variables, batch, key)
+        draw = jax.random.uniform(key)
+        return loss, (state, {**metrics, "draw": draw, "square": draw**2})
+
+
+def test_each_microbatch_draws_random_numbers_of_its_own():
+    means = steps(1, Drawing(), accumulate=4)[-1].recorded.means()
+    # The variance over the microbatches, which is 0 where all of them have one key.
+    assert means["square"] - means["draw"] ** 2 > 1e-3

@@ -3,7 +3,9 @@
 import json
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from dlresearch import preemption
 from dlresearch.config import component, validate
 from dlresearch.errors import UserError
+from dlresearch.tasks import Classification, MakeModel
 from dlresearch.training import open_workdir
 from dlresearch.training.records import read_records
 from dlresearch.training.vectorised import RunOf, Together, train_together
@@ -265,3 +268,33 @@ def test_runs_of_others_are_left_alone(folder, tmp_path):
         ).is_complete()
     with pytest.raises(UserError, match="other settings"):
         RunOf(validate(small(seed=9)), open_workdir(str(folder / "first"))).is_complete()
+
+
+class Tempered(Classification):
+    """Divides its logits by a temperature, in predictions only."""
+
+    def __init__(
+        self, make_model: MakeModel, metadata: Mapping[str, Any], temperature: float = 1.0
+    ):
+        super().__init__(make_model, metadata)
+        self.temperature = temperature
+
+    def predict(self, variables, batch):
+        return super().predict(variables, batch) / self.temperature
+
+
+def test_each_is_evaluated_with_the_numbers_of_its_own_task(tmp_path):
+    runs = {
+        name: small(
+            task=component(f"{__name__}:Tempered", temperature=temperature),
+            duration="1 steps",
+            evaluators__test__every="1 steps",
+        )
+        for name, temperature in {"as it is": 1.0, "flat": 1e9}.items()
+    }
+    together(*((config, tmp_path / name) for name, config in runs.items()))
+    losses = {
+        name: read_records(tmp_path / name / "metrics.jsonl")[1]["test/loss"] for name in runs
+    }
+    assert losses["flat"] == pytest.approx(np.log(10), rel=1e-6)  # all ten digits are as likely
+    assert losses["as it is"] != pytest.approx(np.log(10), rel=1e-3)

@@ -355,3 +355,9 @@ def test_networks_of_another_size_are_told():
     variables = jax.jit(task.init)(jax.random.key(0), BATCH)
     with pytest.raises(UserError, match=r"config.model: it makes examples \[20\].*\[4, 4, 1\]"):
         loss_of("generator", task, variables)
+
+
+def test_the_regularisers_of_both_players_have_intervals_of_their_own():
+    task = made(r1=1.0, penalty_every=3, path_length=2.0, path_length_every=5)
+    intervals = {p.name: p.regulariser.every for p in task.players if p.regulariser is not None}
+    assert intervals == {"discriminator": 3, "generator": 5}
