@@ -120,3 +120,11 @@ def test_apply_all_gives_each_augmentation_a_key_of_its_own():
 def test_a_mistake_names_the_augmentation(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_normalise_does_not_make_colours_of_grey(name):
+    """Three numbers for one channel would broadcast to images of three."""
+    message = f"normalise: {name} has 3 values, the images have 1 channels"
+    with pytest.raises(UserError, match=message):
+        run(Normalise(**{name: (0.1, 0.2, 0.3)}), noise()[..., :1])

@@ -243,3 +243,13 @@ def test_tiny_shakespeare_comes_from_tfds(real_data):
         Text(dataset="tiny_shakespeare", data_dir=str(real_data / "tfds"), key="txt")
     with pytest.raises(UserError, match=r"'label' is no text"):
         Text(dataset="mnist", data_dir=str(real_data / "tfds"), split="test[:9]", key="label")
+
+
+def test_python_docs_are_evaluated_with_the_vocabulary_of_training():
+    train = PythonDocs(unit="words")
+    given = train.metadata["vocabularies"]
+    test = PythonDocs("test", unit="words", vocabularies=given)
+    assert test.metadata["vocabularies"] == given
+    assert len(PythonDocs("test", unit="words").metadata["vocabularies"]["tokens"]) < len(
+        given["tokens"]
+    )

@@ -1,5 +1,6 @@
 """Inception-v3 against the same network in PyTorch; its resize against that of TensorFlow 1."""
 
+import collections
 import hashlib
 import json
 import sys
@@ -75,3 +76,19 @@ def test_without_pytorch_one_line_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match="takes PyTorch; install torch"):
         open_extractor(str(path), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "over_neighbours"), [("Mixed_7b", np.nanmean), ("Mixed_7c", np.nanmax)]
+)
+def test_the_last_block_takes_the_maximum_where_the_one_before_takes_the_mean(
+    name, over_neighbours
+):
+    """Over the pixels of each 3x3 window that are in the image; every kernel is the identity."""
+    image = RNG.uniform(size=(5, 6)).astype(np.float32)
+    one = {"kernel": np.ones((1, 1, 1, 1), np.float32), "scale": np.ones(1), "bias": np.zeros(1)}
+    layers = collections.defaultdict(lambda: one)
+    found = inception.block(inception.BLOCKS[name], layers, name, image[None, :, :, None])
+    padded = np.pad(image, 1, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
+    np.testing.assert_allclose(found[0, :, :, -1], over_neighbours(windows, (2, 3)), rtol=1e-6)
