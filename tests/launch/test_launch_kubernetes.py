@@ -612,3 +612,18 @@ def test_the_flags_are_ones_that_kubectl_knows(cluster, monkeypatch):
         [real, "create", "--cascade=x", "--help"], capture_output=True, text=True
     )
     assert wrong.returncode != 0 and "unknown flag" in wrong.stderr
+
+
+# --- several slices -------------------------------------------------------------------------------
+
+
+def test_processes_are_numbered_on_from_slice_to_slice(tmp_path):
+    limits = ("--max_restarts=0", "--restarts_without_progress=0", "--retry_errors=0")
+    command = [sys.executable, "-m", "launch.on_host.pod", f"--run={tmp_path}", "--first=1",
+               "--pods=2", "--total=4", *limits, "--", "true"]  # fmt: skip
+    for place in ("0 0", "0 1", "1 0", "1 1"):
+        its_slice, index = place.split()
+        variables = {"LAUNCH_SLICE": its_slice, "JOB_COMPLETION_INDEX": index}
+        subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=True)
+    found = sorted(path.name for path in (tmp_path / "launch/attempts/1").glob("*.json"))
+    assert found == [f"process-{number}.json" for number in range(4)]

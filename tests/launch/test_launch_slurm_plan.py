@@ -13,6 +13,7 @@ from helpers.launch.launches import call, make_repository
 from launch.backends.slurm import Slurm
 from launch.backends.slurm_script import arrays, ranges, seconds
 from launch.job import Job, Run
+from launch.on_host import slurm as on_host_slurm
 from launch.options import COMMON, read_profile, resolve
 from launch.plan import Answer, Tools
 from launch.run_folder import RunFolder
@@ -305,3 +306,21 @@ def test_without_slurm_a_plan_is_shown_and_a_run_is_one_line(tmp_path):
     assert not (tmp_path / "run").exists()
     refused = call(*words, "--", "true", cwd=repository, PATH="/usr/bin/nowhere")
     refused.assert_mistake("sbatch is not installed here")
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_job_is_not_requeued_once_its_run_is_cancelled(tmp_path, monkeypatch, cancelled):
+    """It may be cancelled after its end was judged; Slurm says RUNNING until the job is over."""
+    programs = {"squeue": "echo RUNNING", "scontrol": f'echo "$@" > {tmp_path}/asked'}
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    run = RunFolder(tmp_path / "run")
+    if cancelled:
+        run.note_cancelled()
+    on_host_slurm._requeue(run.path)
+    asked = tmp_path / "asked"
+    assert (asked.read_text() if asked.exists() else "") == ("" if cancelled else "requeue 12\n")
