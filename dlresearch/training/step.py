@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from dlresearch.tasks import (
@@ -109,7 +108,7 @@ def make_step(
 
     # Kept, as `initial` is traced for the shapes of the state, and again when the state is made.
     @cache
-    def metrics_of(tree: PyTreeDef, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> Metrics:
+    def metrics_of(tree: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> Metrics:
         state, batch = jax.tree.unflatten(tree, shapes)
         return jax.eval_shape(partial(learn, due=()), state, batch)[1]
 
