@@ -31,7 +31,12 @@ def load(flag: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
     the values the file sets are checked by `validate`.
     """
     path, arguments = _file_and_arguments(flag)
-    given = _read_json(path) if path.suffix == ".json" else _get_config(path, arguments)
+    if path.suffix == ".json":
+        if arguments:
+            raise UserError(f"--config={path}:{arguments}: a JSON file takes no arguments")
+        given = _read_json(path)
+    else:
+        given = _get_config(path, arguments)
     config = _complete(plain(given), Place("config", Experiment))
     return config_dict(apply(config, overrides)).lock()
 

@@ -232,6 +232,14 @@ def test_typed_arguments_reach_get_config(experiment_file):
         load(f"{path}:sed=1", ())
 
 
+def test_a_json_file_takes_no_arguments(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"seed": 3}')
+    assert load(str(path)).seed == 3
+    with pytest.raises(UserError, match=r"config\.json:seed=1: a JSON file takes no arguments"):
+        load(f"{path}:seed=1")
+
+
 def test_get_config_without_arguments(experiment_file):
     path = experiment_file(signature="")
     assert load(path, ()).seed == 0
