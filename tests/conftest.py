@@ -9,7 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache/dlresearch/compiled-by-tests")
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # XLA's default code generation for CPU is most of what the suite computes. These make the step of
 # a small GAN compile nine times faster. `XLA_FLAGS= make test` tests with XLA's defaults.
 os.environ.setdefault(

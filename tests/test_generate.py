@@ -79,6 +79,7 @@ def here(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
 
+@pytest.mark.slow
 def test_text_goes_on_from_a_prompt_without_the_training_text():
     argv = ["--workdir=language", "--prompt=to be", "--length=20", "--seed=3"]
     answer = call("generate", *argv)
@@ -165,6 +166,7 @@ def test_damaged_checkpoint_is_a_mistake(folder, tmp_path):
     answer.assert_mistake("checkpoints/4 is damaged", "choose another with --step")
 
 
+@pytest.mark.slow
 def test_standard_input_is_read_where_no_file_is_given(folder):
     answer = process("dlresearch.cli", "generate", "--workdir=echo", stdin="three\n")
     assert (answer.status, answer.out) == (0, "beam 1, temperature 1.0\nTHREE\n")

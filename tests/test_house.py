@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -13,6 +15,7 @@ def test_imports_run_down_the_floors_only():
     assert outcome.returncode == 0, outcome.stdout
 
 
+@pytest.mark.slow
 def test_training_works_without_tensorflow(tmp_path):
     """Also where it is installed: an import of it is an error here."""
     # Not None in `sys.modules`, which TFDS takes for a TensorFlow that is there.

@@ -239,12 +239,14 @@ def test_mistake_in_a_process_of_its_own(command):
     process(module, *argv).assert_mistake(PROCESSES[command])
 
 
+@pytest.mark.slow
 def test_device_that_is_not_there(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "tpuu")
     answer = process("dlresearch.check", "--config=small.py")
     answer.assert_mistake("JAX_PLATFORMS=tpuu: JAX finds no such device here; install JAX for it")
 
 
+@pytest.mark.slow
 def test_batch_that_devices_cannot_share():
     answer = process("dlresearch.check", "--config=small.py", "--config.batch_size=12", devices=8)
     answer.assert_mistake("config.batch_size: 12 does not divide by the 8 devices", "use 8 or 16")

@@ -165,6 +165,7 @@ def test_random_transform_of_resident_examples():
     answer.assert_mistake("Noise is random", "set data.placement=streamed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_broken_image_is_named_whoever_reads_it(workers):
     answer = process(

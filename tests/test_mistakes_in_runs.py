@@ -83,6 +83,7 @@ def test_broken_metrics_of_a_run(tmp_path, folder):
     answer.assert_mistake("metrics.jsonl:1: no record of metrics; restore the file or delete it")
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_are_never_silently_begun_anew(tmp_path, folder):
     shutil.copytree(folder / "run", tmp_path / "run")
     for file in (tmp_path / "run/checkpoints").rglob("*"):
@@ -107,6 +108,7 @@ def test_best_metric_that_no_evaluator_gives(tmp_path):
     call("train", *argv).assert_mistake("there is no 'test/acuracy'; did you mean 'test/accuracy'?")
 
 
+@pytest.mark.slow
 def test_missing_checkpoint_in_a_process_of_its_own():
     answer = process("dlresearch.cli", "evaluate", "--workdir=run", "--checkpoint=77")
     answer.assert_mistake("--checkpoint=77: there are newest, best and 2, 4")

@@ -48,6 +48,7 @@ def recorded(folder, step):
     return {name: value for name, value in row.items() if name.startswith("test/")}
 
 
+@pytest.mark.slow
 def test_train_shows_progress_and_result(trained, folder):
     assert "compiling a step ..." in trained
     assert re.search(r"step 2/4  train/accuracy \S+  train/loss \S+  test/accuracy", trained)
@@ -69,6 +70,7 @@ def test_evaluate_gives_what_training_recorded(trained, folder, checkpoint, step
         assert re.search(rf"^  {name} +{value:.6g}$", answer.out, re.M)
 
 
+@pytest.mark.slow
 def test_evaluate_leaves_nothing_else_on_the_terminal(trained, folder):
     answer = process("dlresearch.cli", "evaluate", f"--workdir={folder}/run")
     assert (answer.status, answer.err) == (0, "")
@@ -133,6 +135,7 @@ def test_benchmark_prints_one_line_of_figures(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_benchmark_prints_a_table_for_a_person():
     answer = call("benchmark", "--config=small.py", "--calls=3")
     assert (answer.status, answer.err) == (0, "")

@@ -105,9 +105,8 @@ class Setup:
         self.schedule = Schedule.of(experiment, self.order.steps_per_epoch, self.examples_per_step)
         self._sizes = Sizes.of(data.resolution, self.schedule.to_steps)
         self.averages = {**self.task.averages, **self._evaluation_average()}
-        variables = jax.eval_shape(self._first_variables, np.uint32(0), self.batch_shapes, {})
-        self._params = variables.params
-        self._layout = Layout(experiment, self.mesh, variables)
+        self._variables = jax.eval_shape(self._first_variables, np.uint32(0), self.batch_shapes, {})
+        self._layout = Layout(experiment, self.mesh, self._variables)
         self.optimizers = self._optimizers()
         sizes = self._sizes.pairs
         made = [make_step(self.task, self._step_options(pixels)) for _, pixels in sizes]
@@ -194,7 +193,7 @@ class Setup:
     @cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state; costs no memory."""
-        shapes = jax.eval_shape(self.first_state, np.uint32(0), self.batch_shapes, {})
+        shapes = jax.eval_shape(self._initial, np.uint32(0), self._variables, self.batch_shapes)
         return self._layout.placed(shapes)
 
     def predict(self, variables: Variables, batch: Mapping[str, Array]) -> Any:
@@ -332,7 +331,7 @@ class Setup:
                 )
             transformation, rate = make_optimizer(
                 options,
-                self._params[name],
+                self._variables.params[name],
                 self.schedule.total,
                 self.schedule.to_steps,
                 where,

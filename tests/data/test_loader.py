@@ -82,6 +82,7 @@ def test_an_example_gets_new_random_numbers_every_epoch():
     assert not np.any(first == second)
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_batches():
     source, order = Counting(50), TrainingOrder(50, 0, 8)
     expected = take(source, [AddNoise()], order, 7, start_step=4)
@@ -102,6 +103,7 @@ def test_an_exception_that_cannot_be_sent_still_reaches_the_consumer():
         take(Counting(10), [Fails(7, "odd")], TrainingOrder(10, 0, 5), 2, workers=1)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_reported():
     with pytest.raises(UserError, match=r"a data worker died.*exit code -9.*lower data\.workers"):
         take(Counting(10), [Fails(7, "kill")], TrainingOrder(10, 0, 5), 2, workers=1)

@@ -237,6 +237,7 @@ def same_arrays(first, second):
         np.testing.assert_array_equal(array, second.arrays()[key])
 
 
+@pytest.mark.slow
 def test_a_prepared_data_set_reads_as_its_files_do(prepared):
     data_dir, folder = prepared
     words = {"unit": "words", "end_of_line": True}

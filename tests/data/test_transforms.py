@@ -153,6 +153,7 @@ def test_an_image_in_which_no_crop_fits_shows_its_middle(height, width, box):
     assert crop.draw(np.random.default_rng(0), height, width) == box
 
 
+@pytest.mark.slow
 def test_photographs_of_every_kind_become_batches_that_follow_from_the_seed(tmp_path):
     """ImageNet is JPEGs of all sizes, of which some are grey and some CMYK."""
     for index, (mode, size) in enumerate(

@@ -68,6 +68,7 @@ def test_views_follow_from_the_key_alone():
         assert (once[name] != other[name]).any()
 
 
+@pytest.mark.slow
 def test_views_are_preprocessed_as_images_are():
     pipeline = views(first=(FLIP,), local=(SMALL,), local_count=2)
     raw = pipeline(KEY, BATCH)

@@ -59,6 +59,7 @@ def await_end(pids):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_run_that_was_killed(run):
     pids = [int(pid) for pid in run.stdout.readline().split()]
     assert pids and all(map(alive, pids))
@@ -67,6 +68,7 @@ def test_workers_end_with_a_run_that_was_killed(run):
     await_end(pids)
 
 
+@pytest.mark.slow
 def test_workers_outlive_the_signal_that_tells_the_run_to_save(run):
     pids = [int(pid) for pid in run.stdout.readline().split()]
     for pid in pids:

@@ -259,6 +259,7 @@ def test_every_experiment_is_among_them():
     assert files == {name.split(":")[0] for name in TINY}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_experiment_makes_two_steps_and_resumes_to_the_bit(name, places, tmp_path):
     overrides = [("duration", "2 steps"), ("batch_size", "8"), *TINY[name]]
@@ -310,6 +311,7 @@ def test_plain_house_prices_have_ten_inputs(places):
     assert shapes == [(8, 1), (10, 16), (16, 8)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["mnist", "cifar10"])
 def test_every_method_without_labels_can_be_built(file):
     """All but two are trained above."""

@@ -65,11 +65,16 @@ def run_command(words: list[str], folder: Path) -> str:
 
 @contextlib.contextmanager
 def _modules_of(folder: Path) -> Iterator[None]:
-    """Python modules in `folder` can be imported, as `python -m` lets them, and are forgotten."""
+    """Let modules in `folder` be imported, as `python -m` does, and forget them afterwards.
+
+    Not those of a virtual environment, which may be inside the folder.
+    """
+    known = set(sys.modules)
     with mock.patch.object(sys, "path", [str(folder), *sys.path]):
         yield
-    for name, module in list(sys.modules.items()):
-        if (file := getattr(module, "__file__", None)) and Path(file).is_relative_to(folder):
+    for name in set(sys.modules) - known:
+        file = Path(getattr(sys.modules[name], "__file__", None) or "/")
+        if file.is_relative_to(folder) and not file.is_relative_to(sys.prefix):
             del sys.modules[name]
 
 

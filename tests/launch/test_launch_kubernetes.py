@@ -158,6 +158,7 @@ SAVES = """
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_saved_goes_on_in_all_its_pods(cluster):
     run = cluster.run("--nodes=2", "--", "75", "2", program=SAVES)
     found = cluster.ends(run)
@@ -527,6 +528,7 @@ REWRITES = """
 """
 
 
+@pytest.mark.slow
 def test_metrics_survive_a_restart_that_went_back(cluster):
     """The trainer drops what it wrote after the checkpoint; so does the copy."""
     run = cluster.run(program=REWRITES)
@@ -554,6 +556,7 @@ def lines_of_the_page() -> list[list[str]]:
     return [shlex.split(line) for line in "".join(blocks).splitlines()]
 
 
+@pytest.mark.slow
 def test_the_runs_of_the_page_are_what_can_be_sent(cluster, monkeypatch):
     """Also with the example profiles, and with this repository as the snapshot."""
     monkeypatch.chdir(ROOT)

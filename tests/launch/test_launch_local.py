@@ -112,6 +112,7 @@ sys.exit(75 if done < 4 else 0)
 """
 
 
+@pytest.mark.slow
 def test_restarts_with_progress_go_on_to_the_end(repository, tmp_path):
     answer = call("run", f"--workdir={tmp_path}/run", "--", "python3", "-c", PROGRESS, "{workdir}",
                   cwd=repository)  # fmt: skip
@@ -218,6 +219,7 @@ while not pathlib.Path(sys.argv[1], "go").exists():
 """
 
 
+@pytest.mark.slow
 def test_runs_share_gpus_one_at_a_time(repository, tmp_path):
     """Two of three runs fit on two GPUs; the third gets the one that is free first."""
     home = {"HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": "4,7"}

@@ -16,6 +16,7 @@ from helpers.launch.tpu_runs import ASLEEP, command, options, status
 from launch.job import job_name
 
 
+@pytest.mark.slow
 def test_a_run_goes_from_nothing_to_nothing(cloud, launch, tmp_path):
     """Asked for, awaited, copied to, started, watched, brought back, deleted."""
     cloud.change(polls_until_active=3)
@@ -50,6 +51,7 @@ def test_a_run_goes_from_nothing_to_nothing(cloud, launch, tmp_path):
     assert (found["state"], found["step"]) == ("completed", 3)
 
 
+@pytest.mark.slow
 def test_the_dry_run_shows_what_the_run_does(cloud, launch, tmp_path):
     """And asks nobody. Words that a shell would take apart arrive as they were."""
     hostile = 'it\'s "all"; $(touch x) & `touch y` | {z}'
@@ -88,6 +90,7 @@ def test_the_dry_run_shows_what_the_run_does(cloud, launch, tmp_path):
     assert not list(cloud.folder.rglob("[xy]")) and not Path("x").exists()
 
 
+@pytest.mark.slow
 def test_the_first_to_fail_is_named_and_all_end(cloud, launch, tmp_path):
     workdir = tmp_path / "run"
     code = f"import os, sys\nif os.environ['NUMBER'] == '1': raise ValueError('boom')\n{ASLEEP}"
@@ -197,6 +200,7 @@ def test_what_saved_and_was_stopped_starts_again(cloud, launch, tmp_path):
     assert (cloud.machine(name, 0) / "installs").read_text() == "\n"
 
 
+@pytest.mark.slow
 def test_slices_are_nodes_whose_processes_are_numbered_on(cloud, launch, tmp_path):
     cloud.change(workers=1)
     workdir = tmp_path / "run"

@@ -66,6 +66,7 @@ def test_workers_that_cannot_start_are_deleted(cloud, launch, tmp_path, flags, f
     assert cloud.resources() == {}
 
 
+@pytest.mark.slow
 def test_whoever_still_holds_the_tpu_is_ended_and_named(cloud, launch, tmp_path):
     device, lock = tmp_path / "tpu/dev/accel0", tmp_path / "tpu/tmp/libtpu_lockfile"
     for path in (device, lock):
@@ -105,6 +106,7 @@ def test_options_that_cannot_be_are_one_line(cloud, launch, tmp_path, changed, s
     assert cloud.calls() == []
 
 
+@pytest.mark.slow
 def test_doctor_says_what_is_missing(cloud, launch, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     flags = [flag for flag in options(cloud) if "project" not in flag]

@@ -217,6 +217,7 @@ def test_parameters_are_as_many_as_published(constructor, arguments, count):
     assert sum(prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
 
 
+@pytest.mark.slow
 @every_model
 def test_outputs_are_float32_of_the_asked_size(name):
     values, _ = computed(name)
@@ -257,6 +258,7 @@ def test_the_key_matters_in_training_only_and_only_where_something_is_random(nam
     np.testing.assert_array_equal(compute(jax.random.key(2))["trained"], values["trained"])
 
 
+@pytest.mark.slow
 @one_of_each_family
 def test_remat_changes_neither_parameters_nor_results(name):
     values, _ = computed(name)

@@ -107,6 +107,7 @@ def after_two_steps(name, policy):
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "policy"), CASES)
 def test_steps_of_a_run_are_those_without(name, policy):
     expected = after_two_steps(name, "none")

@@ -88,6 +88,7 @@ def reference(params, source, target):
     return last @ p["target_embedding"]["embedding"].T + p["head"]["bias"], shares
 
 
+@pytest.mark.slow
 def test_logits_and_attention_are_those_of_the_formulas_whatever_the_padding(made):
     model, params, state = made
 

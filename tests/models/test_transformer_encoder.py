@@ -118,6 +118,7 @@ def test_without_outputs_it_gives_what_the_head_reads_and_has_the_other_paramete
     np.testing.assert_allclose(vectors, features, rtol=1e-5, atol=1e-5)  # of two programs
 
 
+@pytest.mark.slow
 def test_dropout_needs_a_key_and_changes_training_alone():
     model, params = made(3, dropout=0.5, word_dropout=0.5)
     call = jax.jit(

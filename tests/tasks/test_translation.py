@@ -74,6 +74,7 @@ def predict(learned):
     return partial(jax.jit(task.predict), variables)
 
 
+@pytest.mark.slow
 def test_loss_is_the_smoothed_cross_entropy_of_all_target_tokens(learned):
     task, variables = learned
     batch = batch_of(PAIRS, 8)
@@ -109,6 +110,7 @@ def test_loss_is_the_smoothed_cross_entropy_of_all_target_tokens(learned):
     assert metrics["accuracy"] == pytest.approx(right / count)
 
 
+@pytest.mark.slow
 def test_neither_padding_nor_other_sentences_change_a_score_or_a_translation(predict):
     together = predict(batch_of(PAIRS, 8))
     wider = predict(batch_of(PAIRS, 13))

@@ -38,6 +38,7 @@ def of_the_description(step: Path) -> Path:
     return max(files(step / "description"), key=lambda path: path.stat().st_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncate, Path.unlink, flip_bits])
 @pytest.mark.parametrize("choose", [of_the_arrays, of_the_description])
 def test_damaged_newest_checkpoint_is_reported_and_the_one_before_is_used(

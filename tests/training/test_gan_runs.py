@@ -46,6 +46,7 @@ class GivesUp(GAN):
         yield f"at {progress:.0%} all is well"
 
 
+@pytest.mark.slow
 def test_a_task_without_hope_ends_the_run_with_its_reason(tmp_path, capsys):
     config = points_config()
     config.task.name = f"{__name__}:GivesUp"
@@ -56,6 +57,7 @@ def test_a_task_without_hope_ends_the_run_with_its_reason(tmp_path, capsys):
     assert "diverged: the generator has given up" in said
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_call_apply_regularisers_at_the_same_steps(tmp_path):
     """There the device finds out which step it is; one step alone is a program for each answer."""
     config = points_config()
@@ -72,6 +74,7 @@ def test_several_steps_in_one_call_apply_regularisers_at_the_same_steps(tmp_path
             assert four[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
 
 
+@pytest.mark.slow
 def test_a_run_is_gone_on_with_between_two_regularisers(tmp_path):
     config = points_config()
     assert run(config, tmp_path / "straight").status == "completed"
@@ -80,6 +83,7 @@ def test_a_run_is_gone_on_with_between_two_regularisers(tmp_path):
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
 
 
+@pytest.mark.slow
 def test_what_is_generated_comes_from_the_average_and_needs_no_data(tmp_path):
     config = points_config()
     assert run(config, tmp_path).status == "completed"
@@ -120,6 +124,7 @@ def digits(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_figures_name_what_they_were_measured_with(digits):
     result = json.loads((digits / "gan" / "result.json").read_text())
     about = result["about"]["quality"]

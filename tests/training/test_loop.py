@@ -28,6 +28,7 @@ def test_a_run_that_diverges_stops_names_the_steps_and_says_so(tmp_path, capsys)
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "diverged"
 
 
+@pytest.mark.slow
 def test_a_run_may_skip_what_is_not_finite(tmp_path, capsys):
     config = regression_config()
     config.nonfinite = "skip"
@@ -49,6 +50,7 @@ def test_every_example_counts_once_in_evaluation(tmp_path):
     assert run(config, tmp_path).metrics["test/examples"] == 10_000
 
 
+@pytest.mark.slow
 def test_evaluation_uses_the_average_of_the_parameters(tmp_path):
     config = classification_config()
     config.optimizer.learning_rate = 0.05
@@ -71,6 +73,7 @@ def test_evaluation_uses_the_average_of_the_parameters(tmp_path):
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_call_are_the_same_steps(tmp_path):
     """Equal up to rounding: inside a loop XLA may fuse otherwise."""
     config = regression_config()
@@ -84,6 +87,7 @@ def test_several_steps_in_one_call_are_the_same_steps(tmp_path):
             assert three[step][name] == pytest.approx(value, rel=1e-4), (step, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_learns_and_keeps_parameters_in_float32(tmp_path, precision):
     config = classification_config()
@@ -100,6 +104,7 @@ def test_half_precision_learns_and_keeps_parameters_in_float32(tmp_path, precisi
     assert floating == {jnp.dtype(jnp.float32)}
 
 
+@pytest.mark.slow
 def test_the_report_shows_every_metric_and_the_config(tmp_path):
     run(regression_config(), tmp_path, report=True)
     page = (tmp_path / "report.html").read_text()

@@ -54,6 +54,7 @@ def pretrained(lines, tmp_path_factory):
     return config, folder
 
 
+@pytest.mark.slow
 def test_the_loss_falls(pretrained):
     _, folder = pretrained
     record = read_records(folder / "metrics.jsonl")[12]
@@ -61,6 +62,7 @@ def test_the_loss_falls(pretrained):
     assert record["test/loss"] < np.log(len(WORDS) + 4)
 
 
+@pytest.mark.slow
 def test_a_classifier_begins_with_all_but_the_head(lines, pretrained, tmp_path):
     _, folder = pretrained
     there, here = final_state(folder), network(classifier(lines, folder))

@@ -49,6 +49,7 @@ for size in (256, 64):  # MiB; the smaller one last: the peak of the first is fo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not tell")
 def test_growth_of_the_process_is_measured_for_each_call_anew():
     """In a process that has done nothing else, whose memory could be used again."""

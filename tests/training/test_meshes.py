@@ -236,6 +236,7 @@ def test_a_run_with_split_parameters_goes_on_on_one_device(runs, name, tmp_path)
     assert_same_curve(folder / "one", tmp_path / "run", TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "norm", "matters"),
     [

@@ -63,6 +63,7 @@ def test_a_vocabulary_that_is_gone_is_told(tmp_path):
         read_metadata(workdir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
 def test_a_run_is_not_gone_on_with_nor_evaluated_on_other_tokens(tmp_path, verb):
     text = tmp_path / "text.txt"

@@ -34,6 +34,7 @@ def straight(config, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["resident", "streamed"])
 def test_preempted_run_resumes_bit_identically(config, straight, tmp_path, placement):
     """With other placement, too, which sees the same examples."""

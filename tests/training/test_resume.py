@@ -56,6 +56,7 @@ def straight(request, tmp_path_factory):
     return config, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("placement", "places"), [("resident", (1, 15)), ("streamed", (5,))])
 def test_preempted_run_resumes_bit_identically(straight, tmp_path, placement, places):
     """Also where examples are streamed: the run that was never stopped has them on the device."""

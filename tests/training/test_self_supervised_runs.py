@@ -35,6 +35,7 @@ def learned(config, folder) -> dict[str, np.ndarray]:
     return jax.device_get(parameters_and_state(state.variables))
 
 
+@pytest.mark.slow
 def test_a_run_records_its_loss_its_probe_and_how_its_codes_are_spread(pretrained):
     _, folder = pretrained
     history = read_records(folder / "metrics.jsonl")
@@ -48,6 +49,7 @@ def test_a_run_records_its_loss_its_probe_and_how_its_codes_are_spread(pretraine
     assert momenta == sorted(momenta) and momenta[0] > 0.9
 
 
+@pytest.mark.slow
 def test_a_supervised_run_begins_with_the_backbone_and_a_head_of_its_own(pretrained):
     config, folder = pretrained
     there, here = learned(config, folder), network(supervised(folder))
@@ -86,6 +88,7 @@ def test_layers_of_other_sizes_are_named(pretrained):
         network(config)
 
 
+@pytest.mark.slow
 def test_of_dino_it_is_the_teacher_that_others_start_from(tmp_path):
     config = dino_config()
     assert run(config, tmp_path).status == "completed"

@@ -48,6 +48,7 @@ def test_resized_images_are_those_of_pillow():
             assert np.abs(our - np.asarray(theirs, int)).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", [1, 2])
 def test_a_run_with_stages_resumes_to_the_bit(several, tmp_path):
     config = config_of((("0%", 8), ("3 steps", 12)), steps_per_call=several)

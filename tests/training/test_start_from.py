@@ -77,6 +77,7 @@ def files(before, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_evaluation_average_of_another_and_so_do_its_own(before):
     average = saved(*before).averages["evaluation"]
     found = first_variables(starting_config(before[0]))
@@ -103,6 +104,7 @@ def test_a_checkpoint_can_be_chosen(before, where):
     assert_equal(network(starting_config(path, average=False, **chosen)), expected)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_that_of_the_other_runs_config(tmp_path):
     """The highest loss is best by the config of the other run; it says so and not the new one."""
     config = classification_config()
@@ -120,6 +122,7 @@ def test_a_file_of_parameter_paths(before, files, file):
     assert_equal(network(starting_config(files / file)), parameters_and_state(saved(*before)))
 
 
+@pytest.mark.slow
 def test_what_is_skipped_begins_as_in_a_run_from_scratch(before, files):
     scratch = network(classification_config())
     loaded = parameters_and_state(saved(*before))
@@ -141,6 +144,7 @@ def test_rules_lead_from_names_there_to_paths_here(before, files, tmp_path):
     assert_equal(network(starting_config(tmp_path / "net.npz", rules=rules)), loaded)
 
 
+@pytest.mark.slow
 def test_rules_lead_from_one_player_to_another(tmp_path):
     """As from a self-supervised encoder to what is trained on it."""
     config = toy_config("MovingTarget")
@@ -165,6 +169,7 @@ def test_rules_lead_from_one_player_to_another(tmp_path):
     assert_equal(found.averages["target"], before.params["online"]["encoder"])
 
 
+@pytest.mark.slow
 def test_a_network_of_another_task_and_the_report_of_it(before, tmp_path, capsys):
     """Part of what is there, into part of what is here; check and train say the same."""
     config = starting_config(before[0], skip=("model/Dense_1/.*",), missing="allow", average=False)
@@ -194,6 +199,7 @@ def test_a_network_of_another_task_and_the_report_of_it(before, tmp_path, capsys
     assert summary in planned.out
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_load_again(before, tmp_path):
     shutil.copytree(before[0], tmp_path / "start")
     config = starting_config(tmp_path / "start", skip=(HEAD,))
@@ -207,6 +213,7 @@ def test_a_resumed_run_does_not_load_again(before, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_frozen_parameters_stay_and_batch_statistics_of_their_layers_go_on(before, tmp_path):
     config = starting_config(before[0], average=False)
     config.duration = 3

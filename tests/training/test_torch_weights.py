@@ -9,7 +9,8 @@ from safetensors.numpy import save_file
 
 from dlresearch.config import component, default_config, validate
 from dlresearch.errors import UserError
-from dlresearch.models import torch_resnet
+from dlresearch.models import ResNet, functional, torch_resnet
+from dlresearch.tasks import Variables
 from dlresearch.training import Setup
 from dlresearch.training.arrays import parameters_and_state
 from helpers.references import about, part, reference
@@ -53,6 +54,7 @@ def torchvision_shapes(depth):
     return {name: tuple(shape) for name, shape in shapes.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "file"), [(18, "w.npz"), (50, "w.safetensors")])
 def test_logits_are_those_of_torchvision_and_numpy_with_the_same_weights(tmp_path, depth, file):
     recorded = part(RECORDED, f"resnet{depth}")
@@ -66,12 +68,14 @@ def test_logits_are_those_of_torchvision_and_numpy_with_the_same_weights(tmp_pat
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", BLOCKS)
 def test_every_array_of_torchvision_has_its_place_and_shape(depth):
     """All of the network is there, and nothing else but PyTorch's counters."""
-    config = resnet_config("unused", depth, 32)
-    config.start_from.path = None
-    variables = Setup(validate(config)).abstract_state.variables
+    model = functional(ResNet, num_outputs=CLASSES, depth=depth)
+    images = np.zeros((2, 32, 32, 3), np.float32)
+    params, state = jax.eval_shape(model.init, jax.random.key(0), images)
+    variables = Variables(params={"model": params}, state={"model": state})
     wanted = {path: leaf.shape for path, leaf in parameters_and_state(variables).items()}
     found = {}
     for name, shape in torchvision_shapes(depth).items():
@@ -99,6 +103,7 @@ def test_what_no_resnet_has_has_no_place(name):
     assert torch_resnet.place_of(name) is None
 
 
+@pytest.mark.slow
 def test_a_new_head_and_another_stem_are_told_to_be_skipped(tmp_path):
     path = save(random_weights(18, 1000), tmp_path / "w.npz")
     config = resnet_config(path, 18, 32)
@@ -113,6 +118,7 @@ def test_a_new_head_and_another_stem_are_told_to_be_skipped(tmp_path):
         first_variables(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "message"), [(34, "has no model/"), (50, r"head/kernel is float32\[512, 7\]")]
 )
@@ -122,6 +128,7 @@ def test_another_depth_is_refused(tmp_path, depth, message):
         first_variables(resnet_config(path, depth, 32))
 
 
+@pytest.mark.slow
 def test_rules_come_after_the_translation(tmp_path):
     """As for an encoder that is a part of a player."""
     path = save(random_weights(18, CLASSES), tmp_path / "w.npz")

@@ -98,11 +98,13 @@ def assert_same(config, folder: Path, alone: Path) -> None:
         np.testing.assert_allclose(actual[path], values, atol=ROUNDING * scale, err_msg=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_each_is_the_run_of_its_own(name, folder, tmp_path):
     assert_same(DIFFERENT[name], folder / name, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [classification_config, dcgan_config])
 def test_so_are_convolutions_and_several_players(make, tmp_path):
     config = changed(short(make()), duration="6 steps")
@@ -111,6 +113,7 @@ def test_so_are_convolutions_and_several_players(make, tmp_path):
     assert_same(runs[2], tmp_path / "2", tmp_path / "alone")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"data__placement": "streamed"}, {"steps_per_call": 3}])
 def test_streamed_and_several_steps_a_call_are_the_same(settings, folder, tmp_path):
     runs = [changed(DIFFERENT[name], **settings) for name in ("first", "seed")]
@@ -169,6 +172,7 @@ def sweep(config_file: Path, folder: Path, *flags: str):
     return call("train_vectorised", f"--config={config_file}", *files, *flags)
 
 
+@pytest.mark.slow
 def test_a_sweep_started_again_makes_what_is_missing(config_file, tmp_path):
     points_file(tmp_path, [["seed", "1"]], [["seed", "2"], ["optimizer.learning_rate", "1e38"]])
     first = sweep(config_file, tmp_path, "--config.average.decay=0.8")
@@ -184,6 +188,7 @@ def test_a_sweep_started_again_makes_what_is_missing(config_file, tmp_path):
     assert third.status == 0 and "compiling" not in third.out, third
 
 
+@pytest.mark.slow
 def test_one_that_is_told_to_stop_starts_anew(config_file, tmp_path):
     points_file(tmp_path, [["seed", "1"]], [["seed", "2"]])
     flags = (f"--config={config_file}", f"--workdir={tmp_path}")
@@ -283,6 +288,7 @@ class Tempered(Classification):
         return super().predict(variables, batch) / self.temperature
 
 
+@pytest.mark.slow
 def test_each_is_evaluated_with_the_numbers_of_its_own_task(tmp_path):
     runs = {
         name: small(

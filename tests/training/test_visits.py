@@ -58,6 +58,7 @@ def test_a_batch_says_nothing_of_it_where_nobody_asks(placement):
     assert batch.keys() == {"image", "label"}
 
 
+@pytest.mark.slow
 def test_runs_that_ask_are_the_same_in_both_placements(tmp_path):
     names = "alternating_flip", "mixup", "cutmix"
     for placement in ("resident", "streamed"):

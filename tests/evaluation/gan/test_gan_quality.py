@@ -70,6 +70,7 @@ def test_figures_are_those_of_all_features_at_once(batch_size, count):
     assert 0 < found["precision"] < 1 and found["frechet_distance"] > 0.01
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_on_eight_devices():
     found = on_eight_devices(quality_on_eight_devices)
     # The features are the same to the bit; what follows is float64, in whatever order.

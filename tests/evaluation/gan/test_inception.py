@@ -25,6 +25,7 @@ def test_resize_is_that_of_tensorflow_1(height, width, size):
     np.testing.assert_allclose(inception.resize(images, size), resized(images, size), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_features_are_those_of_pytorch(tmp_path, monkeypatch):
     """From the file to the features; only the hash of the file and its reader are replaced."""
     recorded = reference("inception")

@@ -326,6 +326,7 @@ def test_every_image_draws_its_own_numbers_from_the_key():
     assert np.any(everything(jax.random.key(8), images, LIKELY) != first)
 
 
+@pytest.mark.slow
 def test_slopes_run_through_everything_and_once_more():
     """Once more, as a penalty on gradients needs."""
     images, step, weight = single(noise()), single(noise()[::-1]), single(noise()[:, ::-1])

@@ -42,6 +42,7 @@ def started(task):
     return jax.jit(task.init)(KEY, BATCH)
 
 
+@pytest.mark.slow
 def test_the_probe_learns_and_the_backbone_does_not_notice():
     found, (_, metrics) = gradients(made())
     alone, (_, without) = gradients(made(probe=False))

@@ -52,6 +52,7 @@ def unit(rows):
 # --- all of them --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_method
 def test_a_step_moves_every_parameter_by_a_finite_loss(name):
     _, states, _ = steps(name)
@@ -223,6 +224,7 @@ def test_simsiam_follows_no_gradient_through_its_targets():
     close(slopes_of(made, learned(made)), slopes_of(made, loss))
 
 
+@pytest.mark.slow
 def test_swav_predicts_constant_codes_of_two_views_from_all_others():
     made = steps("swav")
     variables, key = made.states[-1].variables, jax.random.key(0)
