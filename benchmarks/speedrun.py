@@ -27,7 +27,7 @@ METRIC = flags.DEFINE_string("metric", "test/accuracy", "What is reported of a r
 
 
 class Runs:
-    """All seeds of an experiment; they share the compiled programs and the examples in memory."""
+    """Runs of an experiment with any seed, which share compiled programs and examples in memory."""
 
     def __init__(self, experiment: Any, metric: str):
         from dlresearch.data import ArraySource, load_all
@@ -56,7 +56,7 @@ class Runs:
         self.compile_seconds = time.perf_counter() - began
 
     def plan(self) -> list[int]:
-        """How many steps each call makes."""
+        """Return the number of steps of each call."""
         several, total = self.setup.steps_per_call, self.setup.schedule.total
         return [several] * (total // several) + [1] * (total % several)
 

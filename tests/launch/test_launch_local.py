@@ -48,7 +48,7 @@ CAUSES = {
 
 
 def run_that_fails(repository, workdir, fault, count):
-    """What `status` says of a run of which one process goes wrong."""
+    """Return what `status` says of a run of which one process goes wrong."""
     places = f"saved='{workdir / 'checkpoints'}', mark='{workdir.parent / 'mark'}'"
     source = f"lab:Faulty(split='train', fault='{fault}', {places})"
     answer = call("run", "--config=faulty.py", f"--config.data.source={source}",

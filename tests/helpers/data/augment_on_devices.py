@@ -1,4 +1,4 @@
-"""All augmentations of images, with a batch for them, on one device and split over eight."""
+"""Augmentations of images, with a batch for them, on one device and split over eight."""
 
 import re
 from typing import Any

@@ -19,7 +19,10 @@ def shifted(key, batch):
 
 
 def found_on(mesh):
-    """Of 70 examples in batches of 32, and 90 training examples: neither divides by 8."""
+    """Return the figures of 70 examples in batches of 32, and 90 training examples.
+
+    Neither divides by 8.
+    """
     views = {"alignment": True, "make_views": shifted, "outputs_of": outputs_of}
     evaluators = {
         "knn": made(KNNEvaluator, mesh=mesh, k=(5, 40)),  # 40 are more than a device has

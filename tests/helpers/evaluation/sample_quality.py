@@ -23,7 +23,7 @@ def predict(variables, batch):
 
 
 def samples(count):
-    """What `predict` gives for so many samples, in rounds over the examples."""
+    """Return what `predict` gives for so many samples, in rounds over the examples."""
     label = LABELS[np.arange(count) % 50]
     batch = {EXAMPLE: np.arange(count, dtype=np.int32), "label": label}
     return np.asarray(predict(VARIABLES, batch)["image"]), label

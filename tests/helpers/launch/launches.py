@@ -101,7 +101,7 @@ def make_repository(folder: Path) -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """That of the tests, in which both packages are found from any folder."""
+    """Return the environment of the tests, in which both packages are found from any folder."""
     return {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -162,7 +162,7 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 
 def status(*folders: Path, cwd: Path, **variables: str) -> list[dict]:
-    """What `status --json` says."""
+    """Return what `status --json` says."""
     answer = call("status", "--json", *map(str, folders), cwd=cwd, **variables)
     assert answer.err == "", answer
     return [json.loads(line) for line in answer.out.splitlines()]

@@ -1,4 +1,4 @@
-"""How eight devices are arranged, and how they share a batch."""
+"""Arrangements of eight devices, and the rows of a batch that each has."""
 
 import jax
 import numpy as np
