@@ -343,7 +343,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=1,batch_sched_delay=0,sched_min_interval=0
 ReturnToService=2
 MailProg=/bin/true
-KillWait=1
+KillWait=10
 MinJobAge=3600
 JobRequeue=1
 PreemptType=preempt/partition_prio
