@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from dlresearch.errors import UserError, suggest
 
@@ -125,3 +125,11 @@ def norm(
     if kind == "layer":
         return nn.LayerNorm(dtype=dtype, param_dtype=param_dtype)
     raise UserError(f"no normalisation is called {kind!r}; {suggest(kind, get_args(Norm))}")
+
+
+def orthogonal(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return an orthogonal kernel, computed in float32 (Saxe et al. 2014, arXiv:1312.6120).
+
+    QR takes no bfloat16, and since jax 0.12 does not convert it either.
+    """
+    return nn.initializers.orthogonal()(key, shape, jnp.float32).astype(dtype)

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
+from dlresearch.models.layers import orthogonal
 from dlresearch.models.recurrent_cells import GATES, PARALLEL
 
 Init = Callable[..., Array]
@@ -51,7 +52,7 @@ class Weights(nn.Module):
             "bias": (_bias(self.cell, self.forget_bias, scale), (gates * width,)),
         }
         if self.cell not in PARALLEL:
-            init = _matrix(inits.orthogonal(), gates, scale)
+            init = _matrix(orthogonal, gates, scale)
             shapes["recurrent_kernel"] = init, (width, gates * width)
         if self.cell == "gru":
             shapes["recurrent_bias"] = inits.zeros if scale is None else _uniform(scale), (width,)

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def process(module: str, *argv: str, devices: int = 1, stdin: str | None = None)
     """`python -m MODULE ARGV...` with so many devices on CPU, and a text to read."""
     ended = subprocess.run(
         [sys.executable, "-m", module, *argv],
-        env=environment(devices),
+        env=environment(devices) | {"JAX_PLATFORMS": os.environ["JAX_PLATFORMS"]},
         input=stdin,
         capture_output=True,
         text=True,

@@ -1,6 +1,7 @@
 """What every image model promises; a new one is a row of MODELS and a row of PUBLISHED."""
 
 from functools import cache, partial
+from importlib.metadata import version
 from math import prod
 
 import jax
@@ -289,7 +290,10 @@ def test_bfloat16_keeps_parameters_state_and_outputs_in_float32(name):
 
 
 @one_of_each_family
-def test_bfloat16_is_near_float32(name):
+def test_bfloat16_is_near_float32(name, request):
+    if name == "wide_resnet" and version("jaxlib").startswith("0.12."):
+        # XLA:CPU of jaxlib 0.12.0 gives NaN where the same operations one by one do not.
+        request.applymarker(pytest.mark.xfail(reason="XLA:CPU of jaxlib 0.12", strict=True))
     exact, _ = computed(name)
     evaluate = jax.jit(partial(adapted(name, dtype=jnp.bfloat16).apply, train=False))
     low, _ = evaluate(exact["params"], exact["state"], images())

@@ -17,7 +17,7 @@ from dlresearch.models.gan.inputs import (
     doublings,
 )
 from dlresearch.models.gan.layers import Style
-from dlresearch.models.layers import check_sizes, check_types
+from dlresearch.models.layers import check_sizes, check_types, orthogonal
 
 # Channels over `width` at each resolution of the generator, by the number of doublings: 5 and 6 are
 # 128 and 256 pixels in tables 4 and 5 of the paper; the small ones are those of PyTorch-StudioGAN.
@@ -187,5 +187,4 @@ def _doublings(size: int, model: str) -> tuple[int, int]:
 
 
 def _style(dtype: DTypeLike, param_dtype: DTypeLike, spectral: bool) -> Style:
-    # Saxe et al. 2014, arXiv:1312.6120; section 3 of the paper.
-    return Style(spectral, nn.initializers.orthogonal(), dtype, param_dtype)
+    return Style(spectral, orthogonal, dtype, param_dtype)  # section 3 of the paper

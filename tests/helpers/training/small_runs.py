@@ -218,7 +218,8 @@ def toy_config(name: str) -> ConfigDict:
 def run(
     config: ConfigDict | Setup, path: Path, stop_at: int | None = None, report: bool = False
 ) -> Result:
-    """Train in this process, as the entry point would; preempted after step `stop_at`.
+    """Train in this process, as the entry point would; preempted at the `stop_at`-th place
+    where it can be.
 
     A `Setup` saves building it again, where a run is resumed and another test shows that a new one
     is the same. Without `report`, no report.html is written: its plots can take longer than all
