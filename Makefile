@@ -31,10 +31,10 @@ lint: $(VENV)/test.stamp
 docs: $(VENV)/docs.stamp
 	$(BIN)/mkdocs build --strict
 
-%/python.stamp:
+$(VENV)/python.stamp $(VENV)-oldest/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one with PYTHON=python3.12"; exit 2; }
-	$(PYTHON) -m venv $*
+	$(PYTHON) -m venv $(@D)
 	@touch $@
 
 $(VENV)/train.stamp: $(VENV)/python.stamp pyproject.toml
