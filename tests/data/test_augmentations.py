@@ -62,7 +62,7 @@ def test_what_comes_with_probability_0_never_comes(name, dtype):
 @pytest.mark.parametrize(
     ("name", "channels"),
     [(name, 1) for name in OF_IMAGES if name != "shifted_crop"]
-    + [(name, 3) for name in PHOTOMETRIC],  # the others do not ask for colours
+    + [(name, 3) for name in PHOTOMETRIC],  # the others do not ask for colors
 )
 def test_images_of_one_pixel_and_of_one_channel_are_images(name, channels):
     image = noise(3, 1, 1, channels)
@@ -123,7 +123,7 @@ def test_a_mistake_names_the_augmentation(make, message):
 
 
 @pytest.mark.parametrize("name", ["mean", "std"])
-def test_normalise_does_not_make_colours_of_grey(name):
+def test_normalise_does_not_make_colors_of_gray(name):
     """Three numbers for one channel would broadcast to images of three."""
     message = f"normalise: {name} has 3 values, the images have 1 channels"
     with pytest.raises(UserError, match=message):

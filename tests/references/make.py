@@ -242,7 +242,7 @@ def transformer_encoder():
 
 
 def inception():
-    """Features of two grey images with random weights.
+    """Features of two gray images with random weights.
 
     Records the shapes of the weights only; `torch_inception.random_weights` draws them again.
     """

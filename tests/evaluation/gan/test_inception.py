@@ -80,11 +80,9 @@ def test_without_pytorch_one_line_says_so(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "over_neighbours"), [("Mixed_7b", np.nanmean), ("Mixed_7c", np.nanmax)]
+    ("name", "over_neighbors"), [("Mixed_7b", np.nanmean), ("Mixed_7c", np.nanmax)]
 )
-def test_the_last_block_takes_the_maximum_where_the_one_before_takes_the_mean(
-    name, over_neighbours
-):
+def test_the_last_block_takes_the_maximum_where_the_one_before_takes_the_mean(name, over_neighbors):
     """Over the pixels of each 3x3 window that are in the image; every kernel is the identity."""
     image = RNG.uniform(size=(5, 6)).astype(np.float32)
     one = {"kernel": np.ones((1, 1, 1, 1), np.float32), "scale": np.ones(1), "bias": np.zeros(1)}
@@ -92,4 +90,4 @@ def test_the_last_block_takes_the_maximum_where_the_one_before_takes_the_mean(
     found = inception.block(inception.BLOCKS[name], layers, name, image[None, :, :, None])
     padded = np.pad(image, 1, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
-    np.testing.assert_allclose(found[0, :, :, -1], over_neighbours(windows, (2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(found[0, :, :, -1], over_neighbors(windows, (2, 3)), rtol=1e-6)
