@@ -106,13 +106,15 @@ class Here:
     def saving(self, folder: Path, *options: str, saving: str = "0") -> str:
         """Start one that saves when it is told to stop, and wait until it has begun."""
         job = self.run(folder, *options, command=(sys.executable, "saves.py", str(folder), saving))
-        self.await_words(folder, "begun")
+        self.await_words(folder, "begun", processes=2 if "--nodes=2" in options else 1)
         return job
 
-    def await_words(self, folder: Path, words: str, attempt: int = 1) -> None:
+    def await_words(self, folder: Path, words: str, attempt: int = 1, processes: int = 1) -> None:
+        """Wait until each process of an attempt has said `words`."""
+
         def found():
             logs = list((folder / f"launch/attempts/{attempt}").glob("process-*.log"))
-            return logs and all(words in log.read_text() for log in logs)
+            return len(logs) == processes and all(words in log.read_text() for log in logs)
 
         wait_for(found, 120, f"not {words!r} in attempt {attempt}")
 
@@ -277,7 +279,7 @@ def test_a_process_that_saved_leaves_the_others_the_time_to_save(here, tmp_path)
     here.preempt()
     here.await_state(folder, "completed")
     assert attempts(folder) == [75, 0]
-    here.await_words(folder, "saved")
+    here.await_words(folder, "saved", processes=2)
 
 
 def test_the_limits_on_starting_again_hold_where_slurm_does_it(here, tmp_path):
