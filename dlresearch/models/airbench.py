@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from dlresearch.errors import UserError
 from dlresearch.models.checks import check_images, check_outputs
-from dlresearch.models.layers import check_sizes, check_types, halve_by_max
+from dlresearch.models.cpu import max_pool_2x2
+from dlresearch.models.layers import check_sizes, check_types
 from dlresearch.models.whitening import Whitening
 
 # PyTorch's start of convolutions and dense layers: uniform within +- 1 / sqrt(fan in).
@@ -142,7 +143,7 @@ class _Group(nn.Module):
                 name=f"conv_{number}",
                 **types,
             )(x)
-            x = halve_by_max(x) if number == 1 else x
+            x = max_pool_2x2(x) if number == 1 else x
             x = nn.BatchNorm(
                 use_running_average=not train,
                 momentum=self.momentum,

@@ -9,7 +9,6 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from dlresearch.models.dropout import dropout_mask
 from dlresearch.models.recurrent_cells import Cell
 from dlresearch.models.recurrent_weights import GATES, Weights
 
@@ -147,10 +146,11 @@ class AttentionDecoder(nn.Module):
 
     def _masks(self, batch: int, time: int) -> list[Float[Array, "batch time features"]]:
         """Dropout between layers, and of the attentional vector, at last."""
+        kept = 1 - self.dropout
         shapes = [(batch, 1 if self.locked else time, self.width)] * (self.layers - 1)
         shapes.append((batch, 1 if self.locked else time, self.readout))
         masks = [
-            dropout_mask(self.make_rng("dropout"), self.dropout, shape, self.dtype)
+            jax.random.bernoulli(self.make_rng("dropout"), kept, shape).astype(self.dtype) / kept
             for shape in shapes
         ]
         return [jnp.broadcast_to(each, (batch, time, each.shape[-1])) for each in masks]

@@ -10,13 +10,13 @@ from jaxtyping import Array, Float, Shaped
 
 from dlresearch.errors import UserError, suggest
 from dlresearch.models.checks import check_outputs, check_shares
+from dlresearch.models.cpu import max_pool_2x2
 from dlresearch.models.layers import (
     Activation,
     Norm,
     activation,
     check_sizes,
     check_types,
-    halve_by_max,
     norm,
 )
 
@@ -95,7 +95,7 @@ class ConvNet(nn.Module):
             for _ in range(self.convs_per_stage):
                 x = nn.Conv(width, (self.kernel_size,) * 2, use_bias=bias, **types)(x)
                 x = activate(norm(self.norm, train=train, **types)(x))
-            return halve_by_max(x)
+            return max_pool_2x2(x)
 
         if self.remat:
             stage = nn.remat(stage, static_argnums=2)

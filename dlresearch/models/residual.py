@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from dlresearch.models.blur_pool import blur_pool
-from dlresearch.models.layers import pixelwise
+from dlresearch.models.cpu import conv_1x1
 from dlresearch.models.stochastic_depth import drop_branch, drop_rates
 
 Version = Literal[1, 2]
@@ -45,7 +45,7 @@ class Style:
             kernel_init=nn.initializers.zeros if zero else start,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            conv_general_dilated=pixelwise if size == 1 else None,
+            conv_general_dilated=conv_1x1 if size == 1 else None,
             name=name,
         )
 

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Shaped
 from dlresearch.errors import UserError
 from dlresearch.models.blur_pool import blur_pool
 from dlresearch.models.checks import check_choice, check_images, check_outputs, check_shares
-from dlresearch.models.layers import check_sizes, check_types, max_of_neighbours
+from dlresearch.models.cpu import max_pool_3x3
+from dlresearch.models.layers import check_sizes, check_types
 from dlresearch.models.residual import Style, Version, residual_stages
 
 Depth = Literal[18, 34, 50, 101, 152]
@@ -105,7 +106,7 @@ class ResNet(nn.Module):
         if self.version == 1:
             x = nn.relu(style.norm(train, "stem_norm")(x))
         if large:
-            x = max_of_neighbours(x, 1 if self.blur_pool else 2)
+            x = max_pool_3x3(x, 1 if self.blur_pool else 2)
             x = blur_pool(x) if self.blur_pool else x
         blocks = BLOCKS[self.depth] if self.blocks is None else self.blocks
         widths = [self.width * 2**stage for stage in range(len(blocks))]

@@ -18,7 +18,6 @@ from dlresearch.models.attention_decoder import (
     Memory,
 )
 from dlresearch.models.checks import check_choice, check_shares
-from dlresearch.models.dropout import Dropout
 from dlresearch.models.layers import check_sizes, check_types
 from dlresearch.models.recurrent import Recurrent
 from dlresearch.models.tied_head import TiedHead
@@ -96,7 +95,7 @@ class AttentionSeq2Seq(nn.Module):
         embed: dict[str, Any] = {"features": self.embedding, "embedding_init": start, **types}
         self.source_embedding = nn.Embed(self.source_vocabulary, **embed)
         self.target_embedding = nn.Embed(self.num_outputs, **embed)
-        self.dropped = Dropout(self.dropout, self.locked)
+        self.dropped = nn.Dropout(self.dropout, broadcast_dims=(1,) if self.locked else ())
         self.encoder = Recurrent(
             self.width,
             cell=self.cell,
@@ -168,7 +167,7 @@ class AttentionSeq2Seq(nn.Module):
         if self.bridge:
             final = jnp.concatenate(jax.tree.leaves(last), axis=-1)
             start = jnp.tanh(self.bridge_(final)).reshape(start.shape)
-        encoded = self.dropped(encoded, train=train)
+        encoded = self.dropped(encoded, deterministic=not train)
         return self.decoder.remember(encoded, mask), DecoderState(
             hidden=tuple(
                 tuple(start[:, layer, part] for part in range(sizes[1]))
@@ -184,4 +183,4 @@ class AttentionSeq2Seq(nn.Module):
                 self.make_rng("dropout"), 1 - self.word_dropout, (*words.shape[:2], 1)
             )
             words = words * keep
-        return self.dropped(words, train=train)
+        return self.dropped(words, deterministic=not train)

@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dlresearch.errors import UserError
 from dlresearch.models.checks import check_shares
-from dlresearch.models.dropout import Dropout
 from dlresearch.models.layers import check_sizes, check_types
 from dlresearch.models.positions import sinusoids
 from dlresearch.models.tied_head import TiedHead
@@ -97,7 +96,7 @@ class Transformer(nn.Module):
         self.decoder = [block(looks=True, name=f"decoder_{layer}") for layer in count]
         self.encoder_norm = nn.LayerNorm(**types)
         self.decoder_norm = nn.LayerNorm(**types)
-        self.dropped = Dropout(self.dropout)
+        self.dropped = nn.Dropout(self.dropout)
         self.head = TiedHead(self.num_outputs, tied=self.tied_embeddings, **types)
 
     def __call__(
@@ -159,7 +158,7 @@ class Transformer(nn.Module):
         # Of a standard deviation of 1, as the positions are, roughly (Vaswani et al., section 3.4).
         x = embedding(tokens) * self.width**0.5
         x = x + sinusoids(positions, self.width).astype(self.dtype)
-        return self.dropped(x, train=train)
+        return self.dropped(x, deterministic=not train)
 
 
 class Block(nn.Module):
@@ -184,7 +183,7 @@ class Block(nn.Module):
             self.norm_2 = nn.LayerNorm(**types)
             self.other = _Attention(self.width, self.heads, **types)
         self.norm_3 = nn.LayerNorm(**types)
-        self.dropped = Dropout(self.dropout)
+        self.dropped = nn.Dropout(self.dropout)
         self.mlp = _TwoLayers(self.hidden, self.activation, **types)
 
     def keys_and_values(self, x: Float[Array, "batch time width"]) -> KeysAndValues:
@@ -205,11 +204,11 @@ class Block(nn.Module):
         train: bool,
     ) -> tuple[Float[Array, "batch time width"], Float[Array, "batch time source"] | None]:
         y, _ = self.own(self.norm_1(x), own, before)
-        x, attention = x + self.dropped(y, train=train), None
+        x, attention = x + self.dropped(y, deterministic=not train), None
         if other is not None and mask is not None:
             y, attention = self.other(self.norm_2(x), other, mask[:, None])
-            x = x + self.dropped(y, train=train)
-        return x + self.dropped(self.mlp(self.norm_3(x)), train=train), attention
+            x = x + self.dropped(y, deterministic=not train)
+        return x + self.dropped(self.mlp(self.norm_3(x)), deterministic=not train), attention
 
 
 class _Attention(nn.Module):

@@ -6,11 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from dlresearch.errors import UserError
 from dlresearch.models import MLP, ConvNet, functional
-from dlresearch.models.layers import halve_by_max
 
 IMAGES = (6, 8, 8, 2)
 # name -> (constructor, arguments, input shape, has batch statistics, has dropout)
@@ -183,23 +181,6 @@ def test_without_outputs_a_model_gives_what_its_last_layer_reads(name):
 def test_no_outputs_at_all_are_refused(constructor):
     with pytest.raises(UserError, match="num_outputs=0: must be at least 1"):
         functional(constructor, num_outputs=0)
-
-
-@pytest.mark.parametrize("shape", [(2, 6, 4, 3), (2, 7, 5, 3)])
-def test_halving_is_max_pooling_and_so_is_its_gradient(shape):
-    images = jax.random.normal(jax.random.key(3), shape)
-
-    def pooled(images):
-        return nn.max_pool(images, (2, 2), strides=(2, 2))
-
-    @jax.jit
-    def both(images):
-        outputs, backward = jax.vjp(halve_by_max, images)
-        expected, expected_backward = jax.vjp(pooled, images)
-        # Behind both the same gradient; nothing is summed, as windows do not overlap.
-        return (outputs, *backward(outputs)), (expected, *expected_backward(outputs))
-
-    jax.tree.map(np.testing.assert_array_equal, *both(images))
 
 
 def test_mlp_is_the_formula():

@@ -1,7 +1,5 @@
 """Layers that several image models share."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,6 @@ from flax import linen as nn
 
 from dlresearch.models import functional
 from dlresearch.models.blur_pool import blur_pool
-from dlresearch.models.layers import max_of_neighbours, pixelwise
 from dlresearch.models.positions import sincos_2d
 from dlresearch.models.stochastic_depth import drop_branch, drop_rates
 
@@ -73,45 +70,3 @@ def test_sincos_positions_are_the_formula():
             np.testing.assert_allclose(
                 positions[0, 2 * row + column], np.concatenate(expected), rtol=1e-5, atol=1e-6
             )
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("height", "width"), [(6, 5), (3, 8), (1, 1)])
-def test_maximum_of_neighbours_is_that_of_a_window(height, width, stride):
-    images = jax.random.normal(jax.random.key(0), (2, height, width, 3)) - 5  # below the padding
-    padding = ((1, 1), (1, 1))
-
-    def ours(images):
-        return max_of_neighbours(images, stride)
-
-    def theirs(images):
-        return nn.max_pool(images, (3, 3), (stride, stride), padding)
-
-    def with_slopes(function):
-        return jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(function(x)))))(images)
-
-    np.testing.assert_array_equal(jax.jit(ours)(images), jax.jit(theirs)(images))
-    # Slopes of up to nine windows are added in another order, and may cancel each other.
-    np.testing.assert_allclose(with_slopes(ours), with_slopes(theirs), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("stride", [1, 2, 3])
-def test_convolution_of_size_one_is_a_product(stride):
-    images = jax.random.normal(jax.random.key(0), (2, 7, 5, 3))
-    arguments = {"features": 4, "kernel_size": (1, 1), "strides": stride, "padding": 0}
-    usual, ours = nn.Conv(**arguments), nn.Conv(**arguments, conv_general_dilated=pixelwise)
-    variables = usual.init(jax.random.key(1), images)
-
-    def loss(variables, module):
-        return jnp.sum(jnp.sin(module.apply(variables, images)))
-
-    @partial(jax.jit, static_argnums=1)
-    def outputs_and_slopes(variables, module):
-        return module.apply(variables, images), jax.grad(loss)(variables, module)
-
-    # Gradients are sums over 70 pixels of order 1.
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5),
-        outputs_and_slopes(variables, ours),
-        outputs_and_slopes(variables, usual),
-    )

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from dlresearch.models.cpu import max_pool_2x2
 from dlresearch.models.gan.layers import Style
-from dlresearch.models.layers import halve_by_max
 
 
 class SelfAttention(nn.Module):
@@ -31,8 +31,8 @@ class SelfAttention(nn.Module):
 
         narrow, half = max(channels // 8, 1), max(channels // 2, 1)
         query = layer(narrow, "query", x).reshape(batch, -1, narrow)
-        key = halve_by_max(layer(narrow, "key", x)).reshape(batch, -1, narrow)
-        value = halve_by_max(layer(half, "value", x)).reshape(batch, -1, half)
+        key = max_pool_2x2(layer(narrow, "key", x)).reshape(batch, -1, narrow)
+        value = max_pool_2x2(layer(half, "value", x)).reshape(batch, -1, half)
         scores = jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(scores).astype(value.dtype)
         attended = jnp.einsum("bqk,bkc->bqc", weights, value).reshape(batch, height, width, half)

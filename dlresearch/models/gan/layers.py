@@ -13,9 +13,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from dlresearch.models.cpu import conv_1x1
 from dlresearch.models.gan.spectral_norm import spectrally_normalised
 from dlresearch.models.gan.strided import blurred, doubling, halving
-from dlresearch.models.layers import pixelwise
 
 Resize = Literal["keep", "halve", "double"]
 Initialiser = Callable[..., Array]
@@ -104,7 +104,7 @@ def _convolved(x: Array, kernel: Array, resize: Resize, dtype: DTypeLike) -> Arr
     if resize == "keep":
         kernel = kernel.astype(dtype)
         if size == 1:
-            return pixelwise(x, kernel, (1, 1))
+            return conv_1x1(x, kernel)
         return jax.lax.conv_general_dilated(
             x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )

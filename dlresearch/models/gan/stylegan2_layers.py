@@ -5,8 +5,7 @@ with a standard deviation of 1 and are scaled to that of He et al. where they ar
 changes all layers at the same relative pace.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from math import prod, sqrt
 from typing import Literal
 
@@ -17,8 +16,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from dlresearch.errors import UserError
+from dlresearch.models.cpu import conv_1x1
 from dlresearch.models.gan.stylegan2_resampling import convolve_down, downsample
-from dlresearch.models.layers import pixelwise
 
 GAIN = sqrt(2)
 """Of a leaky rectifier: it keeps the second moment (He et al. 2015, arXiv:1502.01852)."""
@@ -80,7 +79,7 @@ class EqualisedConv(nn.Module):
         images = images.astype(self.dtype)
         if self.kernel_size == 1:
             # A filter with a bias of 0 and a product of pixels may change places.
-            outputs = pointwise(downsample(images) if self.halve else images, kernel)
+            outputs = conv_1x1(downsample(images) if self.halve else images, kernel)
         else:
             outputs = (convolve_down if self.halve else convolve)(images, kernel)
         if not self.bias:
@@ -112,11 +111,6 @@ def convolve(
     return jax.lax.conv_general_dilated(
         images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-
-
-pointwise: Callable[[Array, Array], Array] = partial(pixelwise, strides=(1, 1))
-"""A convolution of size 1: images [batch, height, width, channels], kernel [1, 1, channels,
-features]."""
 
 
 def activate(

@@ -10,13 +10,13 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from dlresearch.models.cpu import conv_1x1
 from dlresearch.models.gan.stylegan2_layers import (
     EqualisedDense,
     activate,
     channels_at,
     convolve,
     equalised_kernel,
-    pointwise,
 )
 from dlresearch.models.gan.stylegan2_resampling import convolve_up, upsample
 from dlresearch.models.whitening import CONSTANTS
@@ -191,7 +191,7 @@ class Shortcut(nn.Module):
         self, x: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch 2*height 2*width features"]:
         kernel = equalised_kernel(self, (1, 1, x.shape[-1], self.features), self.param_dtype)
-        return upsample(pointwise(x.astype(self.dtype), kernel.astype(self.dtype)))
+        return upsample(conv_1x1(x.astype(self.dtype), kernel.astype(self.dtype)))
 
 
 class Synthesis(nn.Module):

@@ -16,7 +16,6 @@ from dlresearch.models.gan.stylegan2_layers import (
     activate,
     channels_at,
     convolve,
-    pointwise,
 )
 from dlresearch.models.gan.stylegan2_resampling import (
     convolve_down,
@@ -197,4 +196,3 @@ def test_groups_that_do_not_divide_the_batch_name_what_does():
 def test_channels_fall_with_the_resolution():
     count = partial(channels_at, base=32768, largest=512)
     assert [count(2**e) for e in range(2, 11)] == [512] * 5 + [256, 128, 64, 32]
-    assert pointwise(jnp.ones((1, 2, 2, 3)), jnp.ones((1, 1, 3, 4))).shape == (1, 2, 2, 4)
