@@ -91,7 +91,7 @@ class Runs:
 
 
 def figures(runs: Runs, seeds: int) -> Iterator[tuple[str, Any]]:
-    from dlresearch.training.console import peak_flops
+    from dlresearch.hardware import peak_flops
     from dlresearch.training.workdir import device_name
 
     _, first, _ = runs.run(0)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import jax
 
+from dlresearch.hardware import peak_flops
 from dlresearch.training.memory import peak_bytes
 
 
@@ -104,27 +105,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-
-
-# Peak of dense bfloat16 (float16 on V100) matrix products in FLOP/s of one JAX device, from the
-# vendors' data sheets; a device is a chip, on TPU v2 and v3 half of one.
-_PEAKS = {
-    "NVIDIA H200": 989e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H100 PCIe": 756e12,
-    "NVIDIA A100": 312e12,
-    "NVIDIA L4": 121e12,
-    "Tesla V100": 125e12,
-    "TPU v2": 22.5e12,
-    "TPU v3": 61.5e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-}
-
-
-def peak_flops(device_kind: str) -> float | None:
-    """Peak of one device in FLOP/s in bfloat16, None where it is not known."""
-    matches = [name for name in _PEAKS if device_kind.startswith(name)]
-    return _PEAKS[max(matches, key=len)] if matches else None

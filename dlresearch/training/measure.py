@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Array
 
 from dlresearch.data import BucketedOrder
+from dlresearch.hardware import peak_flops
 from dlresearch.models import jaxpr_flops
 from dlresearch.training.call import jit_call
-from dlresearch.training.console import peak_flops, with_prefix
+from dlresearch.training.console import with_prefix
 from dlresearch.training.loop import CALLS_AHEAD
 from dlresearch.training.memory import estimated_bytes, peak_bytes
 from dlresearch.training.setup import Setup
