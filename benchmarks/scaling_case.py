@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from collectives import Collective, collectives
+from dlresearch.training.aot.collectives import Collective, collectives
 
 HOSTS = (8, 256)
 """Devices that have a faster link among themselves than to others: 8 of a GPU host, 256 of a

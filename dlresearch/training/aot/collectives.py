@@ -16,7 +16,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from hlo import Computations, Instruction, called, parse, trip_count, users
+from dlresearch.training.aot.hlo import (
+    Computations,
+    Instruction,
+    bytes_of,
+    called,
+    parse,
+    shapes_in,
+    trip_count,
+    users,
+)
 
 KINDS = (
     "all-reduce",
@@ -29,8 +38,6 @@ KINDS = (
 )
 _TO_EACH = ("all-to-all", "ragged-all-to-all")
 _SAME_NUMBERS = ("bitcast", "convert", "copy", "reshape", "transpose")
-_BITS = {"pred": 8, "token": 0}
-_SHAPE = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\]")
 
 
 @dataclass(frozen=True)
@@ -149,12 +156,12 @@ def _is_sliced(instruction: Instruction, users: Mapping[str, Sequence[Instructio
 def _collective(
     kind: str, instruction: Instruction, times: int, scattered: bool, devices: int
 ) -> Collective:
-    shapes = _SHAPE.findall(instruction.shape)
+    shapes = shapes_in(instruction.shape)
     if instruction.opcode.endswith("-start") and kind != "all-reduce":
         # What goes in stands before what comes out; the permutation's marks stand behind it.
         shapes = shapes[:1] if kind == "collective-permute" else shapes[len(shapes) // 2 :]
     group = _group(kind, instruction.rest, devices)
-    size = sum(_bytes(dtype, dimensions) for dtype, dimensions in shapes)
+    size = sum(bytes_of(dtype, dimensions) for dtype, dimensions in shapes)
     if kind == "reduce-scatter":
         size *= len(group)
     operation = re.search(r'op_name="([^"]*)"', instruction.rest)
@@ -168,16 +175,6 @@ def _collective(
         operation=operation[1] if operation else "",
         shape=" ".join(f"{dtype}[{dimensions}]" for dtype, dimensions in shapes),
     )
-
-
-def _bytes(dtype: str, dimensions: str) -> int:
-    bits = _BITS.get(dtype)
-    if bits is None:
-        found = re.search(r"\d+", dtype)  # f32, bf16, s8, f8e4m3fn, u4
-        if found is None:
-            raise ValueError(f"a type of unknown size: {dtype}")
-        bits = int(found[0])
-    return prod(int(size) for size in dimensions.split(",") if size) * bits // 8
 
 
 # --- groups of devices --------------------------------------------------------------------------

@@ -3,8 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TypeAlias
 
+_BITS = {"pred": 8, "token": 0}
+_SHAPE = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\]")
 _NAME = r"%?([\w.\-]+)"
 _INSTRUCTION = re.compile(rf"^\s+(?:ROOT )?{_NAME} = (.*)$")
 _COMPUTATION = re.compile(rf"^(ENTRY )?{_NAME} \(.*\{{$")
@@ -31,6 +34,22 @@ class Instruction:
     opcode: str
     operands: str
     rest: str
+
+    @property
+    def reads(self) -> list[str]:
+        """The names of its operands."""
+        return re.findall(r"%([\w.\-]+)", self.operands)
+
+    @property
+    def target(self) -> str:
+        """Of a custom call, what it calls."""
+        found = re.search(r'custom_call_target="([^"]*)"', self.rest)
+        return found[1] if found else ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the result, of all of them where there are several."""
+        return sum(bytes_of(*each) for each in shapes_in(self.shape))
 
 
 Computations: TypeAlias = Mapping[str, Sequence[Instruction]]
@@ -78,6 +97,26 @@ def _closing(text: str, start: int) -> int:
     raise ValueError(f"unbalanced parentheses in {text[:200]!r}")
 
 
+def shapes_in(text: str) -> list[tuple[str, str]]:
+    """Types and dimensions, such as `("f32", "2,3")`, of all arrays in the text of a shape."""
+    return _SHAPE.findall(text)
+
+
+def bytes_of(dtype: str, dimensions: str) -> int:
+    """The size of an array.
+
+    Raises:
+      ValueError: a type of unknown size.
+    """
+    bits = _BITS.get(dtype)
+    if bits is None:
+        found = re.search(r"\d+", dtype)  # f32, bf16, s8, f8e4m3fn, u4
+        if found is None:
+            raise ValueError(f"a type of unknown size: {dtype}")
+        bits = int(found[0])
+    return prod(int(size) for size in dimensions.split(",") if size) * bits // 8
+
+
 def called(instruction: Instruction) -> Iterator[str]:
     """The computations it runs."""
     for one, several in _CALLED.findall(instruction.rest):
@@ -91,7 +130,7 @@ def users(instructions: Sequence[Instruction]) -> dict[str, list[Instruction]]:
     """Who reads the result of each instruction."""
     readers: dict[str, list[Instruction]] = {}
     for instruction in instructions:
-        for name in re.findall(r"%([\w.\-]+)", instruction.operands):
+        for name in instruction.reads:
             readers.setdefault(name, []).append(instruction)
     return readers
 

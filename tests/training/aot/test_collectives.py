@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from collectives import collectives
+from dlresearch.training.aot.collectives import collectives
 from helpers.processes import ROOT, environment
 
 HEADER = """HloModule test
@@ -182,7 +182,7 @@ from functools import partial
 import jax, jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 sys.path.insert(0, "benchmarks")
-from collectives import collectives
+from dlresearch.training.aot.collectives import collectives
 
 mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
 
