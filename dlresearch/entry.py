@@ -185,14 +185,23 @@ def experiment(overrides: Overrides) -> "Experiment":
     """
     from dlresearch.config import load, validate
 
+    return validate(load(config_path(), overrides))
+
+
+def config_path() -> str:
+    """--config, or the config that the run in --workdir has recorded.
+
+    Raises:
+      UserError: neither names one.
+    """
     if CONFIG.value is not None:
-        return validate(load(CONFIG.value, overrides))
+        return CONFIG.value
     if WORKDIR.value is None:
         raise UserError("--config=FILE is missing; experiments/cnn/digits.py is a start")
     recorded = os.path.join(WORKDIR.value, "config.json")
     if not os.path.exists(recorded):
         raise UserError(f"--workdir: {WORKDIR.value} holds no run; give --config=FILE to start one")
-    return validate(load(recorded, overrides))
+    return recorded
 
 
 def workdir_flag() -> str:

@@ -1,7 +1,15 @@
 """Evaluators: from predictions over a set of examples to named numbers, and files."""
 
 from dlresearch.evaluation.classification import ClassificationEvaluator
-from dlresearch.evaluation.evaluator import Evaluator, Finding, Gathered, Predict, Summed
+from dlresearch.evaluation.evaluator import (
+    Evaluator,
+    Finding,
+    Gathered,
+    Predict,
+    Summed,
+    TracedOnly,
+    trace_only,
+)
 from dlresearch.evaluation.forecasting import ForecastingEvaluator
 from dlresearch.evaluation.music import PolyphonicMusicEvaluator
 from dlresearch.evaluation.probabilities import ProbabilitiesEvaluator
@@ -22,7 +30,9 @@ __all__ = [
     "ProbabilitiesEvaluator",
     "RegressionEvaluator",
     "Summed",
+    "TracedOnly",
     "TranslationEvaluator",
     "Views",
     "source_in_words",
+    "trace_only",
 ]

@@ -3,12 +3,15 @@ outputs of all of them at once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeAlias
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jax.stages import Traced
 from jaxtyping import PyTree
 
 from dlresearch import preemption
@@ -35,6 +38,27 @@ class Evaluator(Protocol):
             was filled up.
         """
         ...
+
+
+class TracedOnly(Exception):
+    """Raised by an evaluator inside `trace_only`: its first program, which is not compiled yet."""
+
+    def __init__(self, program: Traced):
+        super().__init__()
+        self.program = program
+
+
+@contextmanager
+def trace_only() -> Iterator[None]:
+    """Stop evaluators at their first program; `variables` and batches may be shapes."""
+    token = _TRACE_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _TRACE_ONLY.reset(token)
+
+
+_TRACE_ONLY: ContextVar[bool] = ContextVar("trace_only", default=False)
 
 
 class _Compiled:
@@ -71,8 +95,10 @@ class _Compiled:
             # Whole on every device, so that every process can read it.
             mesh = mesh_of(batch)
             whole = None if mesh is None else replicated(mesh)
-            lowered = jax.jit(step, out_shardings=whole).lower(variables, batch)
-            self._compiled[key, shapes] = preemption.interruptible(lowered.compile)
+            traced = jax.jit(step, out_shardings=whole).trace(variables, batch)
+            if _TRACE_ONLY.get():
+                raise TracedOnly(traced)
+            self._compiled[key, shapes] = preemption.interruptible(traced.lower().compile)
         return self._compiled[key, shapes](variables, batch)
 
 

@@ -1,5 +1,6 @@
 """The mesh of devices, and where arrays lie on it."""
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -18,14 +19,24 @@ BATCH_AXES = ("data", "fsdp")  # every device that holds other parameters also s
 _AXIS_TYPES = (AxisType.Auto,) * len(AXES)
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """All devices, arranged as `data` x `fsdp` x `tensor`; one of them may be -1: what is left.
+def make_mesh(
+    data: int = -1,
+    fsdp: int = 1,
+    tensor: int = 1,
+    *,
+    devices: Sequence[Any] | None = None,
+) -> Mesh:
+    """Arrange devices as `data` x `fsdp` x `tensor`; one of them may be -1: what is left.
+
+    Args:
+      devices: None takes all there are.
 
     Raises:
       UserError: the product is not the number of devices.
     """
-    sizes = _sizes(jax.device_count(), data, fsdp, tensor)
-    return jax.make_mesh(sizes, AXES, axis_types=_AXIS_TYPES)
+    count = jax.device_count() if devices is None else len(devices)
+    sizes = _sizes(count, data, fsdp, tensor)
+    return jax.make_mesh(sizes, AXES, axis_types=_AXIS_TYPES, devices=devices)
 
 
 def abstract_mesh(devices: int, data: int = -1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh:
@@ -49,6 +60,16 @@ def _sizes(devices: int, data: int, fsdp: int, tensor: int) -> tuple[int, ...]:
             f" {devices} devices of this run; their product must be {devices}"
         )
     return tuple(sizes.values())
+
+
+def is_cpu(mesh: AnyMesh) -> bool:
+    """Whether programs for this mesh are compiled for CPUs.
+
+    An abstract mesh has no devices: it stands for the kind of device that JAX uses here.
+    """
+    if isinstance(mesh, AbstractMesh):
+        return jax.default_backend() == "cpu"
+    return mesh.devices.flat[0].platform == "cpu"
 
 
 def batch_shards(mesh: AnyMesh) -> int:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jax.sharding import Mesh
+from jax.stages import Traced
 
 from dlresearch.config import Component, Duration, Experiment, build, build_all
 from dlresearch.config import Evaluator as Options
@@ -17,8 +18,10 @@ from dlresearch.evaluation import (
     Finding,
     OverViews,
     Predict,
+    TracedOnly,
     Views,
     source_in_words,
+    trace_only,
 )
 from dlresearch.parallel import check_batch_size
 from dlresearch.tasks import Batch, Task, Variables
@@ -80,6 +83,22 @@ class Evaluation:
     def run_on_one_batch(self, predict: Predict, variables: Variables) -> Outcome:
         """As `run`, on the first batch only: to see that it works."""
         return self._run(predict, variables, islice(iter(self.examples), 1))
+
+    def traced(self, predict: Predict, variables: Variables) -> Traced | None:
+        """Return the program for the first batch, traced only.
+
+        Args:
+          variables: shapes with shardings.
+
+        Returns:
+          None for an evaluator that runs no program on batches.
+        """
+        with trace_only():
+            try:
+                self._run(predict, variables, iter([cast(Batch, self.examples.abstract_batch())]))
+            except TracedOnly as stopped:
+                return stopped.program
+        return None
 
     def over_training(
         self, artifacts: Path, step: int, files: Mapping[str, bytes]

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from dlresearch.data import EXAMPLE, Arrays, Buckets, evaluation_batches, load_all
-from dlresearch.parallel import process_rows, put_batch
+from dlresearch.parallel import batch_sharding, process_rows, put_batch
 from dlresearch.tasks import Batch, Task
 
 
@@ -35,6 +36,18 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of the first batch on the mesh, whose devices need not be here."""
+        rows = np.arange(self.batch_size)
+        batch = next(evaluation_batches(self.source, self.transforms, self.batch_size, rows))
+        self.task.check(batch)
+        batch.setdefault(EXAMPLE, rows.astype(np.int32))
+        sharding = batch_sharding(self.mesh)
+        return {
+            name: jax.ShapeDtypeStruct(values.shape, values.dtype, sharding=sharding)
+            for name, values in batch.items()
+        }
 
     def __iter__(self) -> Iterator[Batch]:
         if self._kept:

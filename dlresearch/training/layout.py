@@ -1,5 +1,6 @@
 """Where the arrays of a run lie on its mesh, before, in and after a step."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import jax
@@ -17,16 +18,16 @@ from dlresearch.parallel import (
 from dlresearch.tasks import Variables
 
 
-def mesh_of(experiment: Experiment, devices: int | None) -> Mesh:
-    """The mesh of `config.mesh`.
+def mesh_of(experiment: Experiment, devices: int | Sequence[Any] | None) -> Mesh:
+    """Return the mesh of `config.mesh`.
 
     Args:
-      devices: so many, which need not be there; nothing can be computed then. None takes those
-        there are.
+      devices: how many to plan for, or those to compile for; they need not be here, and nothing can
+        be computed on them. None takes the devices of this process.
     """
     sizes = (experiment.mesh.data, experiment.mesh.fsdp, experiment.mesh.tensor)
-    if devices is None:
-        return make_mesh(*sizes)
+    if not isinstance(devices, int):
+        return make_mesh(*sizes, devices=devices)
     return cast(Mesh, abstract_mesh(devices, *sizes))  # the same to all that only plans
 
 

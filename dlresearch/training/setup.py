@@ -1,10 +1,10 @@
 """From a validated config to the objects of a run; shared by every verb."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from dlresearch.data import (
 from dlresearch.errors import UserError, located, suggest
 from dlresearch.evaluation import Predict
 from dlresearch.optim import lazily_regularised, make_optimizer
-from dlresearch.parallel import check_batch_size, on_mesh
+from dlresearch.parallel import batch_sharding, check_batch_size, is_cpu, on_mesh, replicated
 from dlresearch.tasks import Average, Task, Time, Variables, fold_in_name
 from dlresearch.training.call import Kind, Pick, Program
 from dlresearch.training.evaluations import Evaluation, make_evaluations
@@ -47,8 +47,8 @@ class Setup:
     """The objects of a run. What is slow or large is made when first asked for.
 
     Args:
-      devices: plan for so many, which need not be there; nothing can be computed then. None takes
-        those there are.
+      devices: how many to plan for, or those to compile for; they need not be here, and nothing can
+        be computed on them. None takes the devices of this process.
 
     Attributes:
       planned: only shapes and their places on the devices are known.
@@ -58,7 +58,7 @@ class Setup:
       UserError: anything in the config that does not fit the data, the devices or another part.
     """
 
-    def __init__(self, experiment: Experiment, devices: int | None = None):
+    def __init__(self, experiment: Experiment, devices: int | Sequence[Any] | None = None):
         self.experiment = experiment
         self._start: Callable[..., TrainState] | None = None
         self.programs: dict[Kind, Program] = {}
@@ -150,6 +150,31 @@ class Setup:
             resident=resident,
         )
 
+    def abstract_feed(self) -> Feed:
+        """A feed whose resident set is known by its shapes only; costs no memory."""
+        resident = {
+            name: jax.ShapeDtypeStruct(
+                (len(self.source), *value.shape[1:]), value.dtype, sharding=replicated(self.mesh)
+            )
+            for name, value in self._example.items()
+        }
+        streamed = self.experiment.data.placement != "resident"
+        return self.make_feed(resident={} if streamed else cast(dict[str, Array], resident))
+
+    def taken_shapes(self, steps: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of what a call of so many steps reads: `Feed.take(steps)`."""
+        if self.experiment.data.placement == "resident":
+            place = jax.ShapeDtypeStruct((self.examples_per_step,), np.int32)
+            shapes = {EXAMPLE: place} | ({EPOCH: place} if self._visits else {})
+        else:
+            shapes = self.batch_shapes
+        sharding = batch_sharding(self.mesh, leading=int(steps > 1))
+        leading = (steps,) if steps > 1 else ()
+        return {
+            name: jax.ShapeDtypeStruct((*leading, *each.shape), each.dtype, sharding=sharding)
+            for name, each in shapes.items()
+        }
+
     @cached_property
     def _example(self) -> dict[str, np.ndarray]:
         """The first one, as a batch, before preprocessing."""
@@ -226,8 +251,7 @@ class Setup:
         """Steps in one dispatch."""
         if self.experiment.steps_per_call is not None:
             return self.experiment.steps_per_call
-        on_cpu = jax.default_backend() == "cpu"
-        return 1 if on_cpu or self.experiment.data.placement != "resident" else 10
+        return 1 if is_cpu(self.mesh) or self.experiment.data.placement != "resident" else 10
 
     def due(self, step: int, steps: int = 1) -> tuple[str, ...] | None:
         """The players whose regularisers a call of so many steps applies; None where the device
@@ -236,7 +260,7 @@ class Setup:
         On CPU a step is compiled for each answer: XLA:CPU runs a convolution under a condition far
         slower than outside of one.
         """
-        if self._periods and (steps > 1 or jax.default_backend() != "cpu"):
+        if self._periods and (steps > 1 or not is_cpu(self.mesh)):
             return None
         return tuple(name for name, every in self._periods.items() if step % every == 0)
 
@@ -346,6 +370,7 @@ class Setup:
             averages=self.averages,
             augment=partial(self._augmented, pixels=pixels),
             accumulate=self.experiment.accumulate,
+            unroll=is_cpu(self.mesh),
             record_every=self.schedule.log,
             scale_loss=self.experiment.precision == "float16",
             total_steps=self.schedule.total,

@@ -61,6 +61,8 @@ class StepOptions:
       record_every: the means in `state.recorded` start anew after so many steps.
       scale_loss: for float16.
       total_steps: of the run.
+      unroll: write them out one after the other instead of as a loop. For a CPU: XLA:CPU runs a
+        convolution inside a loop over ten times slower (`benchmarks/gpu.py --small`, last figure).
       gather: of variables, the same as losses read them: with weights that are split gathered.
       place: of a player's name and gradients, the gradients, split as its parameters are.
     """
@@ -72,6 +74,7 @@ class StepOptions:
     record_every: int
     scale_loss: bool
     total_steps: int
+    unroll: bool = False
     gather: Callable[[Variables], Variables] = lambda variables: variables
     place: Callable[[str, PyTree], PyTree] = lambda player, gradients: gradients
 
@@ -303,11 +306,8 @@ def _gradients(
 
         shapes = jax.eval_shape(part, variables.state, 0)[1]
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        # XLA:CPU runs a convolution inside a loop over ten times slower than outside of it
-        # (`benchmarks/gpu.py --small`, last figure).
-        unroll = jax.default_backend() == "cpu"
         (state, sums), _ = jax.lax.scan(
-            add, (variables.state, zeros), jnp.arange(accumulate), unroll=unroll
+            add, (variables.state, zeros), jnp.arange(accumulate), unroll=options.unroll
         )
         means = jax.tree.map(lambda total: total / accumulate, sums)
     loss, gradients, metrics = means
