@@ -4,23 +4,27 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKDIR ?= runs/digits
 
-.PHONY: train test quick test-cluster test-oldest lint docs clean
+.PHONY: train test quick test-cluster test-compilers test-oldest lint docs clean
 
 train: $(VENV)/train.stamp
 	$(BIN)/dlresearch train --config=experiments/cnn/digits.py --workdir=$(WORKDIR)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "not cluster"
+	$(BIN)/python -m pytest -m "not cluster and not compiler"
 
 quick: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "not slow and not cluster"
+	$(BIN)/python -m pytest -m "not slow and not cluster and not compiler"
 
 test-cluster: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m cluster
 
+# Steps compiled for a GPU that need not be here.
+test-compilers: $(VENV)/test.stamp $(VENV)/compile-gpu.stamp
+	$(BIN)/python -m pytest -m compiler --dist load
+
 # All but the cluster tests, with the lowest version of every package that pyproject.toml allows.
 test-oldest: $(VENV)-oldest/oldest.stamp
-	$(VENV)-oldest/bin/python -m pytest -m "not cluster"
+	$(VENV)-oldest/bin/python -m pytest -m "not cluster and not compiler"
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

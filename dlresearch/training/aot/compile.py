@@ -42,6 +42,7 @@ def plan_of(setup: Setup) -> Plan:
     return Plan(
         precision=experiment.precision,
         batch_size=experiment.batch_size,
+        examples=setup.examples_per_step,
         accumulate=experiment.accumulate,
         remat=experiment.remat,
         fsdp=setup.mesh.shape["fsdp"],

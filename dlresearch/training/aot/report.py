@@ -16,6 +16,7 @@ class Plan:
     """What of a run decides how much memory it takes.
 
     Attributes:
+      examples: that a step reads.
       steps: in one call.
       state, resident: bytes on each device, of parameters, optimizer state and EMAs, and of the
         examples that stay there.
@@ -25,6 +26,7 @@ class Plan:
 
     precision: str
     batch_size: int
+    examples: int
     accumulate: int
     remat: str
     fsdp: int

@@ -88,6 +88,7 @@ def report(temporaries: int, **changes) -> str:
     plan = {
         "precision": "bfloat16",
         "batch_size": 256,
+        "examples": 256,
         "accumulate": 1,
         "remat": "none",
         "fsdp": 1,
@@ -128,7 +129,7 @@ def test_a_state_that_does_not_fit_is_split():
         describe_step(
             made,
             target("h100:8"),
-            Plan("bfloat16", 256, 1, plan["remat"], 1, 8, 1, state, 0, state),
+            Plan("bfloat16", 256, 256, 1, plan["remat"], 1, 8, 1, state, 0, state),
         )
     )
     assert "--config.mesh.fsdp=8, which saves 61.25 GiB of state" in text
