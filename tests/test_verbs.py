@@ -136,8 +136,9 @@ def test_benchmark_prints_one_line_of_figures(monkeypatch):
 
 
 @pytest.mark.slow
-def test_benchmark_prints_a_table_for_a_person():
-    answer = call("benchmark", "--config=small.py", "--calls=3")
+def test_benchmark_prints_a_table_for_a_person_and_traces_the_step(tmp_path):
+    folder = tmp_path / "new/trace"
+    answer = call("benchmark", "--config=small.py", "--calls=3", f"--trace={folder}")
     assert (answer.status, answer.err) == (0, "")
     for pattern in (
         r"timing 3 calls",
@@ -148,6 +149,20 @@ def test_benchmark_prints_a_table_for_a_person():
         r"estimated memory +\S+ GiB on each device",
     ):
         assert re.search(pattern, answer.out), answer.out
+    assert (folder / "step.hlo.txt").read_text().startswith("HloModule")
+    slowest = re.findall(r"^ +([\d.]+) ms +([\d.]+)%  (\S+) *(.*)$", answer.out, re.M)
+    assert len(slowest) == 10 and len({name for *_, name, _ in slowest}) == 10
+    seconds, shares = ([float(row[i]) for row in slowest] for i in (0, 1))
+    assert seconds == sorted(seconds, reverse=True) and 0 < sum(shares) <= 100.5
+    # Scopes tell the parts of a step apart.
+    sources = {source.split("/")[0] for *_, source in slowest}
+    assert sources & {"model", "augment"}
+
+
+def test_a_trace_that_cannot_be_written_is_refused_before_anything_is_timed():
+    answer = call("benchmark", "--config=small.py", "--trace=/dev/null/trace")
+    answer.assert_mistake("--trace: cannot write /dev/null/trace")
+    assert "throughput" not in answer.out
 
 
 def test_command_without_arguments_lists_the_verbs():

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,10 +19,11 @@ from dlresearch.training.call import jit_call
 from dlresearch.training.console import with_prefix
 from dlresearch.training.loop import CALLS_AHEAD
 from dlresearch.training.memory import estimated_bytes, peak_bytes
+from dlresearch.training.profile import write_trace
 from dlresearch.training.setup import Setup
 
 
-def measure(setup: Setup, calls: int) -> dict[str, float]:
+def measure(setup: Setup, calls: int, trace: Path | None = None) -> dict[str, float]:
     """Figures of the training step, with their units in their names.
 
     `step_*` are of single calls, each waited for; `examples_per_second` and `waiting_for_data` are
@@ -29,6 +31,9 @@ def measure(setup: Setup, calls: int) -> dict[str, float]:
     call gives control back while the device still works. `utilisation` is against the vendor's peak
     in bfloat16, or, where none is known, as on CPU, against the best float32 matrix product here
     (`matmul_teraflops`).
+
+    Args:
+      trace: folder for a trace of the profiler, of calls after those that are timed.
     """
     caller = _Caller(setup)
     steps = caller.steps
@@ -50,9 +55,11 @@ def measure(setup: Setup, calls: int) -> dict[str, float]:
             ahead.popleft().block_until_ready()
     jax.block_until_ready(caller.state)
     elapsed = time.perf_counter() - began
+    flops = caller.flops / (calls * steps)
+    if trace is not None:
+        write_trace(trace, caller.call_and_wait, caller.text())
     caller.feed.close()
 
-    flops = caller.flops / (calls * steps)
     per_second = flops * calls * steps / elapsed
     figures = {
         "compile_seconds": caller.seconds_compiling,
@@ -130,6 +137,15 @@ class _Caller:
         self.flops += flops * self.steps
         self.state, recorded = program(self.state, self.feed.resident, taken)
         return recorded.finite_steps
+
+    def call_and_wait(self) -> None:
+        """The next call, to its end."""
+        jax.block_until_ready(self.call(self.take()))
+
+    def text(self) -> str:
+        """The program of the latest call, as XLA writes it."""
+        program, _ = self.programs[self._kind]
+        return program.as_text() or ""
 
 
 def report(figures: Mapping[str, float]) -> str:

@@ -119,7 +119,8 @@ def make_step(
         state: TrainState, batch: dict[str, Array], due: tuple[str, ...] | None
     ) -> tuple[TrainState, Metrics, Array]:
         key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-        batch = options.augment(fold_in_name(key, "augment"), batch)
+        with jax.named_scope("augment"):
+            batch = options.augment(fold_in_name(key, "augment"), batch)
         time = Time(state.step, options.total_steps)
         variables, loss_scale = state.variables.replace(time=time), state.loss_scale
         optimizers = dict(state.optimizers)
@@ -129,40 +130,44 @@ def make_step(
             player_key = fold_in_name(key, player.name)
             prefix = f"{player.name}/" if len(players) > 1 else ""
             for repeat in range(player.repeats):
-                update = _update_player(
-                    player,
-                    variables,
-                    optimizers[player.name],
-                    part_of(batch, draws, repeat),
-                    jax.random.fold_in(player_key, repeat),
-                    loss_scale,
-                    options,
-                )
+                with jax.named_scope(player.name):
+                    update = _update_player(
+                        player,
+                        variables,
+                        optimizers[player.name],
+                        part_of(batch, draws, repeat),
+                        jax.random.fold_in(player_key, repeat),
+                        loss_scale,
+                        options,
+                    )
                 variables, optimizers[player.name], loss_scale = update.kept
                 finite &= update.finite
             metrics |= {f"{prefix}{name}": value for name, value in update.metrics.items()}
             if player.regulariser is not None:
-                kept, was_finite = _regularise(
-                    player,
-                    player.regulariser,
-                    update.kept,
-                    part_of(batch, draws, 0),
-                    fold_in_name(player_key, "regulariser"),
-                    options,
-                    step=state.step,
-                    due=due,
-                )
+                with jax.named_scope(f"{player.name}/regulariser"):
+                    kept, was_finite = _regularise(
+                        player,
+                        player.regulariser,
+                        update.kept,
+                        part_of(batch, draws, 0),
+                        fold_in_name(player_key, "regulariser"),
+                        options,
+                        step=state.step,
+                        due=due,
+                    )
                 variables, optimizers[player.name], loss_scale = kept
                 finite &= was_finite
             rate = options.optimizers[player.name].learning_rate(state.step)
             metrics[f"{prefix}learning_rate"] = jnp.asarray(rate, jnp.float32)
         if loss_scale is not None:
             metrics["loss_scale"] = loss_scale.scale
-        after = _move_averages(variables, options.averages, time)
+        with jax.named_scope("averages"):
+            after = _move_averages(variables, options.averages, time)
         gathered = options.gather(after)
-        changed = task.after_step(
-            gathered, part_of(batch, draws, 0), fold_in_name(key, "after_step")
-        )
+        with jax.named_scope("after_step"):
+            changed = task.after_step(
+                gathered, part_of(batch, draws, 0), fold_in_name(key, "after_step")
+            )
         # What was handed through is taken as it was, split.
         after = jax.tree.map(
             lambda new, whole, split: split if new is whole else new, changed, gathered, after
@@ -215,10 +220,11 @@ def _update_player(
         gradients = jax.tree.map(
             lambda gradient: gradient * factor.astype(gradient.dtype), gradients
         )
-    updates, new_optimizer_state = optimizer.transformation.update(
-        gradients, optimizer_state, params
-    )
-    new_params = optax.apply_updates(params, updates)
+    with jax.named_scope("update"):
+        updates, new_optimizer_state = optimizer.transformation.update(
+            gradients, optimizer_state, params
+        )
+        new_params = optax.apply_updates(params, updates)
     new_variables = variables.replace(
         params={**variables.params, player.name: new_params}, state=state
     )
