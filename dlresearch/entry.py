@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import flags, logging
 
 from dlresearch import preemption
-from dlresearch.errors import Failure, UserError, one_line, suggest
+from dlresearch.errors import Failure, UserError, one_line, out_of_memory, suggest
 
 if TYPE_CHECKING:
     from dlresearch.config import Experiment
@@ -110,6 +110,8 @@ def run(
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             status = _say(error, FAILED_STATUS)
+        elif (failure := out_of_memory(error)) is not None:
+            status = _say(failure, FAILED_STATUS)
         elif _watch is None or not _watch.together:
             raise
         else:
@@ -213,7 +215,7 @@ def workdir_flag() -> str:
 
 def set_up(chosen: "Experiment") -> str:
     """Processes, devices and the compilation cache; returns a line for the log."""
-    from dlresearch.parallel import ProcessOptions
+    from dlresearch.parallel import ProcessOptions, unused_accelerator
     from dlresearch.parallel import set_up as set_up_process
 
     options = ProcessOptions(
@@ -227,4 +229,6 @@ def set_up(chosen: "Experiment") -> str:
     )
     global _watch
     where, _watch = set_up_process(options, COMPILATION_CACHE.value, chosen.deterministic)
+    if hint := unused_accelerator(os.environ):
+        print(f"note: {hint}", file=sys.stderr, flush=True)
     return where

@@ -21,6 +21,22 @@ class Failure(Exception):
     """
 
 
+def out_of_memory(error: Exception, estimate: str = "") -> Failure | None:
+    """Return one line for an error of JAX that says that a device has no memory left; else None.
+
+    Args:
+      estimate: what is known of the memory that a step needs.
+    """
+    if "RESOURCE_EXHAUSTED" not in str(error) or type(error).__name__ != "JaxRuntimeError":
+        return None
+    return Failure(
+        f"a device is out of memory: {one_line(error).partition('RESOURCE_EXHAUSTED: ')[2]}"
+        f"{estimate and f'; {estimate}'}; less takes a smaller --config.batch_size,"
+        " --config.accumulate=2 or more, --config.remat=dots, or --config.mesh.fsdp with several"
+        " devices (`dlresearch check` estimates each)"
+    )
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, on one line; with its type where it is none of ours."""
     lines = str(error).strip().splitlines()

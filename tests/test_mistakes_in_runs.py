@@ -1,10 +1,16 @@
 """What is wrong with the folder of a run is answered by one line, and the run stays as it is."""
 
 import fcntl
+import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import pytest
 
+from dlresearch.training import loop
+from dlresearch.training.call import Program
 from helpers.verbs import SMALL, call, process
 
 
@@ -112,3 +118,45 @@ def test_best_metric_that_no_evaluator_gives(tmp_path):
 def test_missing_checkpoint_in_a_process_of_its_own():
     answer = process("dlresearch.cli", "evaluate", "--workdir=run", "--checkpoint=77")
     answer.assert_mistake("--checkpoint=77: there are newest, best and 2, 4")
+
+
+# --- a device that is too small -------------------------------------------------------------------
+
+
+class _Full:
+    """A compiled step whose device has no memory left."""
+
+    def memory_analysis(self):
+        return SimpleNamespace(
+            argument_size_in_bytes=2**30,
+            output_size_in_bytes=2**20,
+            alias_size_in_bytes=2**20,
+            temp_size_in_bytes=2**31,
+        )
+
+    def __call__(self, *_):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 2147483648 bytes.\nmore"
+        )
+
+
+def test_a_device_without_memory_is_one_line_with_the_estimate_and_what_helps(monkeypatch):
+    monkeypatch.setattr(loop, "compiled", lambda *_: Program(_Full(), 1.0, 1.0))
+    answer = call("train", "--config=small.py", "--workdir=full")
+    assert answer.status == 1 and answer.err.count("\n") == 1, answer
+    said = "Out of memory while trying to allocate 2147483648 bytes.; a step needs 3.00 GiB"
+    assert answer.err.startswith(f"error: a device is out of memory: {said}"), answer.err
+    for setting in ("batch_size", "accumulate", "remat", "mesh.fsdp"):
+        assert f"--config.{setting}" in answer.err
+    assert "RESOURCE_EXHAUSTED" not in answer.err
+    result = json.loads(Path("full/result.json").read_text())
+    assert result["status"] == "failed" and "out of memory" in result["error"]
+
+
+def test_another_error_of_the_device_keeps_its_traceback(monkeypatch):
+    def broken(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: a fault")
+
+    monkeypatch.setattr(loop, "compiled", lambda *_: Program(broken, 1.0, 1.0))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        call("train", "--config=small.py", "--workdir=broken")

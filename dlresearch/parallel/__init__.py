@@ -12,7 +12,7 @@ from dlresearch.parallel.mesh import (
     put_replicated,
     replicated,
 )
-from dlresearch.parallel.processes import ProcessOptions, set_up
+from dlresearch.parallel.processes import ProcessOptions, set_up, unused_accelerator
 from dlresearch.parallel.rows import on_mesh, split_rows
 from dlresearch.parallel.sharding import (
     bytes_per_device,
@@ -49,4 +49,5 @@ __all__ = [
     "set_up",
     "split_rows",
     "state_shardings",
+    "unused_accelerator",
 ]

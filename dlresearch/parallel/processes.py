@@ -175,8 +175,27 @@ def _given(options: ProcessOptions, environment: Mapping[str, str]) -> Cluster |
     return Cluster("flags or environment", {**given, "cluster_detection_method": "deactivate"})
 
 
-def _has_tpu() -> bool:
-    return any(Path("/dev").glob("accel[0-9]*")) or any(Path("/dev/vfio").glob("[0-9]*"))
+def unused_accelerator(environment: Mapping[str, str], root: Path = Path("/")) -> str:
+    """Return what to install where this machine has an accelerator that JAX does not use, or "".
+
+    Args:
+      root: of the file system.
+    """
+    if jax.default_backend() != "cpu" or environment.get("JAX_PLATFORMS"):
+        return ""
+    if (root / "proc/driver/nvidia/version").exists():
+        return (
+            "this machine has an NVIDIA GPU, and JAX computes on the CPU; pip install"
+            " 'dlresearch[cuda13]', or 'dlresearch[cuda]' for a driver older than 580"
+        )
+    if _has_tpu(root):
+        return "this machine has a TPU, and JAX computes on the CPU; pip install 'dlresearch[tpu]'"
+    return ""
+
+
+def _has_tpu(root: Path = Path("/")) -> bool:
+    devices = root / "dev"
+    return any(devices.glob("accel[0-9]*")) or any((devices / "vfio").glob("[0-9]*"))
 
 
 def _join(arguments: Mapping[str, Any], options: ProcessOptions) -> None:

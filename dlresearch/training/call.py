@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
-from jax.stages import Wrapped
+from jax.stages import Compiled, Wrapped
 from jaxtyping import Array, PyTree
 
 from dlresearch import preemption
@@ -78,7 +78,7 @@ class Kind(NamedTuple):
 class Program:
     """A compiled call, its FLOPs, and the seconds that making it took."""
 
-    call: Callable[..., Any]
+    call: Compiled
     flops: float
     seconds: float
 

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from dlresearch import preemption
 from dlresearch.config import to_dict
-from dlresearch.errors import UserError, one_line
+from dlresearch.errors import UserError, one_line, out_of_memory
 from dlresearch.parallel import at_failure
 from dlresearch.training.artifacts import newest_abouts, write_files
 from dlresearch.training.call import Kind, Program, compiled, jit_call
@@ -21,6 +21,7 @@ from dlresearch.training.console import Progress, say
 from dlresearch.training.evaluations import best_score
 from dlresearch.training.feed import Feed
 from dlresearch.training.means import Diverged, training_means
+from dlresearch.training.memory import estimated_bytes
 from dlresearch.training.metadata import check_vocabularies, keep_metadata
 from dlresearch.training.records import Records
 from dlresearch.training.report import write_report
@@ -58,7 +59,8 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
         workdir.result.unlink(missing_ok=True)  # of an earlier execution
     at_failure(run.note_failure)  # in this process or in another one
     try:
-        status = run.to_the_end()
+        with _out_of_memory_explained(run):
+            status = run.to_the_end()
     except preemption.Preempted as signal:
         run.save()
         status = "resume"
@@ -72,6 +74,20 @@ def train(setup: Setup, workdir: Workdir, *, accept_changed_config: bool = False
             run.note_failure(one_line(error))
         raise
     return run.finish(status)
+
+
+@contextlib.contextmanager
+def _out_of_memory_explained(run: "_Run") -> Iterator[None]:
+    """Name what the compiled steps need beside a device's complaint that it has no memory left."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if out_of_memory(error) is None:
+            raise
+        estimates = [estimated_bytes(each.call) for each in run.setup.programs.values()]
+        largest = max((each for each in estimates if each is not None), default=None)
+        needs = "" if largest is None else f"a step needs {largest / 2**30:.2f} GiB by its program"
+        raise out_of_memory(error, needs) or error from error
 
 
 class _Run:

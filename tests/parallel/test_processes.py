@@ -3,7 +3,7 @@
 import pytest
 
 from dlresearch.errors import UserError
-from dlresearch.parallel.processes import ProcessOptions, find_cluster
+from dlresearch.parallel.processes import ProcessOptions, find_cluster, unused_accelerator
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "1"}
 ADDRESS = {"JAX_COORDINATOR_ADDRESS": "host:1234"}
@@ -88,3 +88,21 @@ def test_flags_beat_the_environment():
 def test_what_is_not_enough_or_wrong_is_said_in_one_line(environment, options, message):
     with pytest.raises(UserError, match=message):
         found(environment, **options)
+
+
+@pytest.mark.parametrize(
+    ("file", "extra"),
+    [
+        ("proc/driver/nvidia/version", "'dlresearch[cuda13]', or 'dlresearch[cuda]'"),
+        ("dev/accel0", "'dlresearch[tpu]'"),
+        ("dev/vfio/0", "'dlresearch[tpu]'"),
+        ("dev/vfio/vfio", None),
+        ("dev/null", None),
+    ],
+)
+def test_an_accelerator_that_jax_does_not_use_is_named_with_what_to_install(tmp_path, file, extra):
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    hint = unused_accelerator({}, tmp_path)
+    assert (extra in hint and "JAX computes on the CPU" in hint) if extra else hint == ""
+    assert unused_accelerator({"JAX_PLATFORMS": "cpu"}, tmp_path) == ""  # it is asked for
