@@ -5,9 +5,11 @@
     proof
 
 A figure is a `dlresearch benchmark` of one config, or the ratio of two; a track adds its own to
-`FIGURES`. Accuracies come from real data, the TFDS sets in DIR, by `MEASUREMENTS`. `--only=TEXT`
-takes those whose name has the text and leaves others in the file as they are, so that it can be
-filled bit by bit. The table in docs/results.md says on which device each was measured.
+`FIGURES`. Accuracies come from real data, the TFDS sets in DIR, by `MEASUREMENTS`, which are taken
+in the order of their worth. `--budget=SECONDS` stops in time; what was not reached, or not seen to
+its end, is named. `--only=TEXT` takes those whose name has the text. Figures that are not measured
+again stay in the file, so that it can be filled bit by bit. The table in docs/results.md says on
+which device each was measured.
 """
 
 import json
@@ -16,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -29,6 +32,8 @@ SMALL = flags.DEFINE_bool("small", False, "Tiny inputs and few calls, to prove t
 ONLY = flags.DEFINE_string("only", "", "Figures whose name holds this text.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of TFDS sets; TFDS's own by default.")
 SEEDS = flags.DEFINE_integer("seeds", 50, "Runs of the speed run.", lower_bound=2)
+
+BUDGET = flags.DEFINE_float("budget", None, "Seconds in all; None has no end.", lower_bound=1.0)
 
 ROOT = Path(__file__).parents[1]
 _CIFAR = {
@@ -347,14 +352,40 @@ def vectorised(name: str) -> Iterator[Row]:
         yield f"{name}, {network}: gain", row | device
 
 
+def correctness(name: str) -> Iterator[Row]:
+    """Steps of an experiment of each track on the GPU, beside the same steps on the CPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "correctness.json"
+        _call("benchmarks/correctness.py", f"--out={out}")
+        measured = json.loads(out.read_text())
+    what = f"of the way that parameters move in {measured['steps']} steps, float32"
+    for experiment, difference in measured["difference"].items():
+        row = {"value": difference, "what": what, "device": measured["device"]}
+        yield f"{name}: {experiment}", row
+
+
+def _figures(text: str) -> dict[str, Callable[[str], Iterator[Row]]]:
+    """The figures whose name begins so."""
+    return {
+        figure.name: lambda _, figure=figure: rows_of(figure)
+        for figure in FIGURES
+        if figure.name.startswith(text)
+    }
+
+
+# By worth: the first are taken first.
 MEASUREMENTS: dict[str, Callable[[str], Iterator[Row]]] = {
-    **{figure.name: lambda _, figure=figure: rows_of(figure) for figure in FIGURES},
+    "difference from the CPU": correctness,
     "cifar10 speedrun94": speedrun,
+    **_figures("imagenet resnet50"),
+    "lstm language model": recurrent,
+    "simclr step": views,
+    **_figures("cifar10 sngan"),
+    **_figures("cost of deterministic"),
+    "gan step": gan,
     "cifar10 resnet18": resnet18,
     "augmentations": augmentations,
-    "lstm language model": recurrent,
-    "gan step": gan,
-    "simclr step": views,
+    **_figures(""),
     "many runs in one process": vectorised,
     "cifar10 simclr": partial(pretrained, method="simclr"),
     "cifar10 byol": partial(pretrained, method="byol"),
@@ -367,8 +398,14 @@ def _cifar(variant: str, track: str = "cnn") -> str:
 
 
 def _call(*arguments: str) -> str:
-    """What `python ...` prints. Raises Failed with its last words."""
-    outcome = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+    """What `python ...` prints. Raises Failed with its last words, and OutOfTime."""
+    left = None if _deadline is None else _deadline - time.monotonic()
+    try:
+        outcome = subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=left
+        )
+    except subprocess.TimeoutExpired:
+        raise OutOfTime from None
     if outcome.returncode:
         raise Failed(f"{' '.join(arguments)}: {' '.join(outcome.stderr.split()[-60:])}")
     return outcome.stdout
@@ -378,17 +415,26 @@ class Failed(Exception):
     """A measurement that came to no end."""
 
 
+class OutOfTime(Exception):
+    """The budget was used up while something was measured."""
+
+
+_deadline: float | None = None
+
+
 def main(_: list[str]) -> None:
+    global _deadline
+    _deadline = None if BUDGET.value is None else time.monotonic() + BUDGET.value
     platform = _call("-c", "import jax; print(jax.default_backend())").strip()
     if platform == "cpu" and not SMALL.value:
         raise SystemExit("no GPU here; --small proves the script")
     out, failed = Path(OUT.value).resolve(), []
     flags.FLAGS.out = str(out)  # commands run in the root of the repository
     out.parent.mkdir(parents=True, exist_ok=True)
-    figures = json.loads(out.read_text()) if ONLY.value and out.exists() else {}
-    for name, measure in MEASUREMENTS.items():
-        if ONLY.value not in name:
-            continue
+    figures = json.loads(out.read_text()) if out.exists() else {}
+    wanted = [name for name in MEASUREMENTS if ONLY.value in name]
+    for number, name in enumerate(wanted):
+        measure = MEASUREMENTS[name]
         try:
             for row, figure in measure(name):
                 figures[row] = figure
@@ -396,6 +442,9 @@ def main(_: list[str]) -> None:
         except Failed as error:  # the time on a GPU is dear: the others are still measured
             failed.append(name)
             print(f"{name}: FAILED: {error}", flush=True)
+        except OutOfTime:
+            print(f"out of time in: {'; '.join(wanted[number:])}", flush=True)
+            break
         out.write_text(json.dumps(figures, indent=2) + "\n")
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
