@@ -41,15 +41,20 @@ def main(request: Mapping[str, Any]) -> int:
     except Failure as error:
         return _failed(one_line(error), 1)
     except jax.errors.JaxRuntimeError as error:
-        return _failed(f"the compiler for {target.label} says: {one_line(error)}", 1)
+        # TPUs have no program that does not fit.
+        status = 2 if "RESOURCE_EXHAUSTED" in str(error) else 1
+        return _failed(f"the compiler for {target.label} says: {one_line(error)}", status)
+    fits = step.memory <= usable_memory(target)
     if request.get("figures"):
         figures = {
             "target": request["target"],
             "plan": asdict(plan),
-            "fits": step.memory <= usable_memory(target),
+            "fits": fits,
             "programs": [asdict(program) for program in programs],
         }
         Path(request["figures"]).write_text(json.dumps(figures, indent=1))
+    if not fits:
+        return _failed(f"the training step does not fit into the memory of {target.label}", 2)
     return 0
 
 
