@@ -44,8 +44,6 @@ COMMAND_LINES = {
     "check --config=small.py --devices=0": "--devices=0: ",
     "check --config=small.py --devices=64": "config.batch_size: 32 does not divide by the 64",
     "check --config=small.py --devices=8 --config.mesh.fsdp=3": "does not arrange the 8 devices",
-    "check --config=small.py --devices=8 --config.mesh.data=2 --config.mesh.fsdp=4"
-    " --config.mesh.rules=((model/Dense_0/kernel,fsdp),)": "config.evaluators.test.batch_size: 359",
     "check --config=small.py --devices=8 --config.mesh.data=1 --config.mesh.fsdp=8"
     " --config.mesh.rules=((model/Dense_0/kernel,fsdp),)": "config.mesh.rules.0: 'fsdp' for"
     " model/Dense_0/kernel [4, 10]: no axis divides by fsdp=8",

@@ -166,7 +166,10 @@ class Evaluator(Section):
         Duration.parse("1 epoch"), "How often to evaluate; always also at the end."
     )
     batch_size: int | None = option(
-        None, "Examples at a time; None takes the training batch.", at_least=1
+        None,
+        "Examples at a time, rounded up to a multiple of the devices that share a batch; None takes"
+        " the training batch.",
+        at_least=1,
     )
     arguments: Mapping[str, object] = option({}, "Arguments of the named evaluator.")
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlresearch import preemption
-from dlresearch.evaluation.evaluator import Finding, Predict, Summed
+from dlresearch.evaluation.evaluator import Finding, Predict, Summed, mesh_of
 from dlresearch.parallel import replicated
 from dlresearch.tasks import Batch, Variables
 
@@ -68,6 +68,11 @@ class LanguageModelEvaluator(Summed):
 def _zeros(predict: Predict, variables: Variables, batch: Batch) -> Any:
     """What the network carries at the start, whole on every device."""
     shapes = jax.eval_shape(predict, variables, batch)["carry"]
+    mesh = mesh_of(batch)
+    if isinstance(batch["mask"], jax.ShapeDtypeStruct):  # inside `trace_only`
+        place = None if mesh is None else replicated(mesh)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes
+        )
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    mesh = getattr(getattr(batch["mask"], "sharding", None), "mesh", None)
     return zeros if mesh is None else jax.device_put(zeros, replicated(mesh))

@@ -23,7 +23,7 @@ from dlresearch.evaluation import (
     source_in_words,
     trace_only,
 )
-from dlresearch.parallel import check_batch_size
+from dlresearch.parallel import batch_shards, check_batch_size
 from dlresearch.tasks import Batch, Task, Variables
 from dlresearch.training.artifacts import ABOUT, files_by_step
 from dlresearch.training.every import Every
@@ -193,10 +193,13 @@ def make_evaluations(
             source = build(component, "source", where, vocabularies=metadata.get("vocabularies"))
             if len(source) == 0:
                 raise UserError(f"{where}: it has no examples")
+            # The last batch is filled up anyway. Streams have a row each.
+            streams = getattr(source, "metadata", {}).get("streams")
+            shards = batch_shards(mesh)
             known[key] = Examples(
                 source=source,
                 transforms=own,
-                batch_size=batch_size,
+                batch_size=batch_size if streams else -(-batch_size // shards) * shards,
                 mesh=mesh,
                 task=task,
                 resident=experiment.data.placement == "resident",

@@ -149,3 +149,12 @@ def test_a_resumed_run_counts_the_seconds_of_all_its_executions(tmp_path, monkey
         run(config, tmp_path)
     assert run(config, tmp_path).status == "completed"
     assert json.loads((tmp_path / "result.json").read_text())["wall_seconds"] > 5000
+
+
+@pytest.mark.parametrize(("asked", "devices", "made"), [(30, 1, 30), (30, 8, 32), (32, 8, 32)])
+def test_an_evaluation_batch_is_rounded_up_to_the_devices_that_share_it(asked, devices, made):
+    config = classification_config()
+    config.batch_size = 32
+    config.evaluators.test.batch_size = asked
+    setup = Setup(validate(config), devices)
+    assert setup.evaluations["test"].examples.batch_size == made

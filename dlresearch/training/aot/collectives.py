@@ -97,17 +97,18 @@ def _share(kind: str, devices: int) -> float:
     return (2 if kind == "all-reduce" else 1) * (devices - 1) / devices
 
 
-def collectives(text: str, devices: int) -> list[Collective]:
+def collectives(text: str, devices: int, *, unknown_loops: int | None = None) -> list[Collective]:
     """Those of one step.
 
     Args:
       text: of an HLO module that was partitioned for `devices`, before or after optimisation.
+      unknown_loops: how often to count a loop whose length depends on the data; None refuses it.
 
     Raises:
       ValueError: a loop of unknown length has a collective in it, or text that is not understood.
     """
     computations, entry = parse(text)
-    return list(_walk(entry, 1, computations, devices, set()))
+    return list(_walk(entry, 1, computations, devices, unknown_loops, set()))
 
 
 def _walk(
@@ -115,6 +116,7 @@ def _walk(
     times: int,
     computations: Computations,
     devices: int,
+    unknown_loops: int | None,
     seen: set[tuple[str, str]],
 ) -> Iterator[Collective]:
     readers = users(computations[name])
@@ -130,9 +132,14 @@ def _walk(
             continue
         inside: list[Collective] = []
         for other in called(instruction):
-            inside.extend(_walk(other, times, computations, devices, seen))
+            inside.extend(_walk(other, times, computations, devices, unknown_loops, seen))
         if instruction.opcode == "while" and inside:
-            length = trip_count(instruction, computations)
+            try:
+                length = trip_count(instruction, computations)
+            except ValueError:
+                if unknown_loops is None:
+                    raise
+                length = unknown_loops
             inside = [_repeated(each, length) for each in inside]
         yield from inside
 

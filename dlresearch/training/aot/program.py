@@ -79,7 +79,7 @@ def program_of(
     memory = compiled.memory_analysis()
     assert memory is not None  # compilers of accelerators tell
     computations, entry = parse(text)
-    found = collectives(text, devices)
+    found = collectives(text, devices, unknown_loops=1)
     run = list(_run(entry, 1, computations))
     kinds: Counter[str] = Counter()
     for each in found:

@@ -147,6 +147,7 @@ def test_what_is_in_a_loop_counts_as_often_as_it_runs():
 def test_a_loop_of_unknown_length_is_no_guess():
     with pytest.raises(ValueError, match="no one knows how often the loop w runs"):
         collectives(loop(), 8)
+    assert [each.times for each in collectives(loop(), 8, unknown_loops=2)] == [1, 2 * 7]
 
 
 def test_a_sum_of_which_a_part_is_kept_may_become_a_reduce_scatter():
