@@ -82,7 +82,7 @@ class Target:
 
     @property
     def platform(self) -> str:
-        """As JAX calls it: `cuda` or `tpu`."""
+        """JAX's name of the platform: `cuda` or `tpu`."""
         return "tpu" if self.device.gpu is None else "cuda"
 
     @property
@@ -137,7 +137,7 @@ def peak_flops(device_kind: str) -> float | None:
 
 @cache
 def devices() -> Mapping[str, Device]:
-    """All devices of hardware.toml, by name."""
+    """Return the devices of hardware.toml, by name."""
     table = tomllib.loads(_TABLE.read_text())
     return {name: _device(name, entry, _TABLE.name) for name, entry in table.items()}
 

@@ -63,7 +63,7 @@ def _sizes(devices: int, data: int, fsdp: int, tensor: int) -> tuple[int, ...]:
 
 
 def is_cpu(mesh: AnyMesh) -> bool:
-    """Whether programs for this mesh are compiled for CPUs.
+    """Return whether programs for this mesh are compiled for CPUs.
 
     An abstract mesh has no devices: it stands for the kind of device that JAX uses here.
     """

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from dlresearch.data import (
 from dlresearch.errors import UserError, located, suggest
 from dlresearch.evaluation import Predict
 from dlresearch.optim import lazily_regularised, make_optimizer
-from dlresearch.parallel import batch_sharding, check_batch_size, is_cpu, on_mesh, replicated
+from dlresearch.parallel import check_batch_size, is_cpu, on_mesh
 from dlresearch.tasks import Average, Task, Time, Variables, fold_in_name
 from dlresearch.training.call import Kind, Pick, Program
 from dlresearch.training.evaluations import Evaluation, make_evaluations
@@ -149,31 +149,6 @@ class Setup:
             visits=self._visits,
             resident=resident,
         )
-
-    def abstract_feed(self) -> Feed:
-        """A feed whose resident set is known by its shapes only; costs no memory."""
-        resident = {
-            name: jax.ShapeDtypeStruct(
-                (len(self.source), *value.shape[1:]), value.dtype, sharding=replicated(self.mesh)
-            )
-            for name, value in self._example.items()
-        }
-        streamed = self.experiment.data.placement != "resident"
-        return self.make_feed(resident={} if streamed else cast(dict[str, Array], resident))
-
-    def taken_shapes(self, steps: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes of what a call of so many steps reads: `Feed.take(steps)`."""
-        if self.experiment.data.placement == "resident":
-            place = jax.ShapeDtypeStruct((self.examples_per_step,), np.int32)
-            shapes = {EXAMPLE: place} | ({EPOCH: place} if self._visits else {})
-        else:
-            shapes = self.batch_shapes
-        sharding = batch_sharding(self.mesh, leading=int(steps > 1))
-        leading = (steps,) if steps > 1 else ()
-        return {
-            name: jax.ShapeDtypeStruct((*leading, *each.shape), each.dtype, sharding=sharding)
-            for name, each in shapes.items()
-        }
 
     @cached_property
     def _example(self) -> dict[str, np.ndarray]:

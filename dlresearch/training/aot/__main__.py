@@ -6,6 +6,7 @@ Prints a report; with `"figures": FILE` also writes the figures as JSON.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -36,6 +37,8 @@ def main(request: Mapping[str, Any]) -> int:
             programs.append(program)
             lines = describe_evaluation(program, target, experiment.precision)
             print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # `dlresearch check ... | head`: nobody reads on
+        os._exit(0)
     except UserError as error:
         return _failed(one_line(error), 2)
     except Failure as error:

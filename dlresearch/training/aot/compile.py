@@ -3,12 +3,16 @@
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import cast
 
 import jax
+import numpy as np
 from jax.stages import Traced
+from jaxtyping import Array
 
+from dlresearch.data import EPOCH, EXAMPLE
 from dlresearch.models import jaxpr_flops
-from dlresearch.parallel import batch_shards, bytes_per_device
+from dlresearch.parallel import batch_sharding, batch_shards, bytes_per_device, replicated
 from dlresearch.training.aot.program import Program, program_of
 from dlresearch.training.aot.report import Plan
 from dlresearch.training.call import jit_call
@@ -19,11 +23,12 @@ _NO_TILES = "Couldn't find output tile sizes"
 
 def compile_step(setup: Setup) -> Program:
     """Compile the call of the training step that the loop makes, for the widest batch."""
-    feed, steps = setup.abstract_feed(), setup.steps_per_call
+    resident, steps = _resident(setup), setup.steps_per_call
+    feed = setup.make_feed(resident=cast(dict[str, Array], resident))
     step = partial(setup.step, due=setup.due(0, steps))
     call = jit_call(step, partial(feed.pick, width=None), steps, setup.abstract_state)
     return _compiled(
-        "step", call.trace(setup.abstract_state, feed.resident, setup.taken_shapes(steps)), setup
+        "step", call.trace(setup.abstract_state, resident, _taken(setup, steps)), setup
     )
 
 
@@ -37,7 +42,7 @@ def compile_evaluations(setup: Setup) -> Iterator[Program]:
 
 
 def plan_of(setup: Setup) -> Plan:
-    """What of a run decides how much memory it takes."""
+    """Return the settings and sizes of a run that decide how much memory it takes."""
     experiment, state = setup.experiment, setup.abstract_state
     return Plan(
         precision=experiment.precision,
@@ -49,9 +54,37 @@ def plan_of(setup: Setup) -> Plan:
         shards=batch_shards(setup.mesh),
         steps=setup.steps_per_call,
         state=bytes_per_device(state),
-        resident=bytes_per_device(setup.abstract_feed().resident),
+        resident=bytes_per_device(_resident(setup)),
         state_everywhere=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
     )
+
+
+def _resident(setup: Setup) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the training examples that stay on each device; empty where they are streamed."""
+    if setup.experiment.data.placement != "resident":
+        return {}
+    sharding = replicated(setup.mesh)
+    return {
+        name: jax.ShapeDtypeStruct(
+            (len(setup.source), *each.shape[1:]), each.dtype, sharding=sharding
+        )
+        for name, each in setup.batch_shapes.items()
+        if name not in (EXAMPLE, EPOCH)
+    }
+
+
+def _taken(setup: Setup, steps: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what a call of so many steps reads: `Feed.take(steps)`."""
+    shapes = setup.batch_shapes
+    if setup.experiment.data.placement == "resident":
+        place = jax.ShapeDtypeStruct((setup.examples_per_step,), np.int32)
+        shapes = {name: place for name in (EXAMPLE, EPOCH) if name == EXAMPLE or name in shapes}
+    sharding = batch_sharding(setup.mesh, leading=int(steps > 1))
+    leading = (steps,) if steps > 1 else ()
+    return {
+        name: jax.ShapeDtypeStruct((*leading, *each.shape), each.dtype, sharding=sharding)
+        for name, each in shapes.items()
+    }
 
 
 def _compiled(name: str, traced: Traced, setup: Setup) -> Program:

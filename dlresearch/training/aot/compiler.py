@@ -19,7 +19,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
 }
-"""Of a process that compiles ahead of time; has to be there before JAX is imported."""
+"""Variables of a process that compiles ahead of time, set before it imports JAX."""
 
 _PLUGINS = {
     "cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12"),

@@ -42,7 +42,7 @@ class Instruction:
 
     @property
     def target(self) -> str:
-        """Of a custom call, what it calls."""
+        """Name of the function that a custom call calls; empty for other operations."""
         found = re.search(r'custom_call_target="([^"]*)"', self.rest)
         return found[1] if found else ""
 

@@ -140,8 +140,8 @@ def _moved(
 
 
 def _moved_by_fusion(body: Sequence[Instruction], result: int) -> int:
-    """As `_moved`: of an operand that is sliced the slices only, of one that is updated in place
-    nothing, and of such a result the update.
+    """Bytes that a fusion reads and writes. A sliced operand counts with its slices, one that is
+    updated in place not at all, and a result made by an update with the update.
     """
     readers = users(body)
     read = 0

@@ -13,7 +13,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class Plan:
-    """What of a run decides how much memory it takes.
+    """Settings and sizes of a run that decide how much memory it takes.
 
     Attributes:
       examples: that a step reads.
