@@ -398,7 +398,7 @@ def _cifar(variant: str, track: str = "cnn") -> str:
 
 
 def _call(*arguments: str) -> str:
-    """What `python ...` prints. Raises Failed with its last words, and OutOfTime."""
+    """Return what `python ...` prints. Raises Failed with its last words, and OutOfTime."""
     left = None if _deadline is None else _deadline - time.monotonic()
     try:
         outcome = subprocess.run(
