@@ -18,10 +18,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from dlresearch.training.aot.collectives import Collective, collectives
+if TYPE_CHECKING:  # it imports JAX, which has to wait for `_set_up`
+    from dlresearch.training.aot.collectives import Collective
 
 HOSTS = (8, 256)
 """Devices that have a faster link among themselves than to others: 8 of a GPU host, 256 of a
@@ -63,6 +64,7 @@ def _figures(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from dlresearch.models import jaxpr_flops
     from dlresearch.parallel import batch_sharding, bytes_per_device
     from dlresearch.training import Setup
+    from dlresearch.training.aot.collectives import collectives
     from dlresearch.training.call import jit_call
 
     config = load(case["config"], tuple(case["overrides"].items()))
@@ -118,7 +120,7 @@ def _mesh_of_tpus(case: Mapping[str, Any]) -> Any:
     return mock.patch("dlresearch.training.setup.mesh_of", made)
 
 
-def summary(found: Sequence[Collective], devices: int) -> dict[str, Any]:
+def summary(found: Sequence["Collective"], devices: int) -> dict[str, Any]:
     """What one device sends in a step, in bytes: in all, by kind, and where."""
     kinds: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     for each in found:
