@@ -57,7 +57,8 @@ def measure(setup: Setup, calls: int, trace: Path | None = None) -> dict[str, fl
     elapsed = time.perf_counter() - began
     flops = caller.flops / (calls * steps)
     if trace is not None:
-        write_trace(trace, caller.call_and_wait, caller.text())
+        taken = caller.take()  # the same for all, so that they are of one program
+        write_trace(trace, lambda: caller.call_and_wait(taken), caller.text())
     caller.feed.close()
 
     per_second = flops * calls * steps / elapsed
@@ -138,12 +139,12 @@ class _Caller:
         self.state, recorded = program(self.state, self.feed.resident, taken)
         return recorded.finite_steps
 
-    def call_and_wait(self) -> None:
-        """The next call, to its end."""
-        jax.block_until_ready(self.call(self.take()))
+    def call_and_wait(self, taken: Any) -> None:
+        """Make a call and wait until it is over."""
+        jax.block_until_ready(self.call(taken))
 
     def text(self) -> str:
-        """The program of the latest call, as XLA writes it."""
+        """Return the program that the latest `take` is for, as XLA writes it."""
         program, _ = self.programs[self._kind]
         return program.as_text() or ""
 

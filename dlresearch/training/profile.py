@@ -41,7 +41,6 @@ def write_trace(folder: Path, call: Callable[[], object], program: str) -> None:
       folder: exists.
       call: makes one, and waits until it is over.
       program: text of the compiled program.
-
     """
     (folder / _PROGRAM).write_text(program)
     with jax.profiler.trace(str(folder)):
